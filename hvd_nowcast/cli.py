@@ -1,0 +1,250 @@
+"""The command line. Heavy libraries are imported inside the commands that need them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hvd_nowcast import __version__, console
+from hvd_nowcast.errors import HvdNowcastError
+
+RUN = click.argument("run", type=click.Path(path_type=Path))
+INPUTS = click.Path(path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="hvd-nowcast")
+def program() -> None:
+    """Train, verify and run deep-learning nowcasts on radar data.
+
+    \b
+    From radar files to a verified forecast:
+      hvd-nowcast shards build --format cf radar*.nc --out data/mine
+      hvd-nowcast train configs/demo.yaml --run runs/mine --set data.shards=data/mine
+      hvd-nowcast evaluate runs/mine --json runs/mine/scores.json
+      hvd-nowcast forecast runs/mine --input newest*.nc --out forecast.nc
+      hvd-nowcast report runs/mine
+    """
+
+
+@program.group()
+def shards() -> None:
+    """Build and check the training files."""
+
+
+@shards.command("build")
+@click.argument("inputs", nargs=-1, type=INPUTS)
+@click.option("--format", "format_name", default=None, help="Input format; guessed when left out.")
+@click.option("--out", required=True, type=INPUTS, help="New folder for the shards.")
+@click.option(
+    "--split",
+    default="train=0.7,validation=0.15,test=0.15",
+    show_default=True,
+    help="Fractions in time order, or dates: train=2018-05-10:2018-05-15,... (end excluded).",
+)
+@click.option("--variable", default=None, help="Variable to read, where a file holds several.")
+@click.option("--relation", default=None, help="Reflectivity to rain relation, by name.")
+@click.option("--frames", default=288, show_default=True, help="Frames of a synthetic archive.")
+@click.option(
+    "--size", default="256x256", show_default=True, help="Rows x columns of a synthetic archive."
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of a synthetic archive.")
+def build(
+    inputs: tuple[Path, ...],
+    format_name: str | None,
+    out: Path,
+    split: str,
+    variable: str | None,
+    relation: str | None,
+    frames: int,
+    size: str,
+    seed: int,
+) -> None:
+    """Turn radar files into shards with a manifest.
+
+    \b
+    Formats: cf, dwd-pycomlink, knmi, fmi-pgm, openmrg, mrms, sevir, synthetic (no INPUTS).
+    """
+    from hvd_nowcast.shards.build import build_shards
+    from hvd_nowcast.shards.convert import open_source
+    from hvd_nowcast.shards.split import parse_split
+    from hvd_nowcast.shards.synthetic import synthetic_source
+
+    rule = parse_split(split)
+    if format_name == "synthetic":
+        source = synthetic_source(frames, shape=_size(size), seed=seed)
+    else:
+        if not inputs:
+            raise click.UsageError("give the radar files to read, or --format synthetic")
+        source = open_source(inputs, format=format_name, variable=variable, relation=relation)
+    manifest = build_shards(source, out, rule)
+    counts = {split: 0 for split in ("train", "validation", "test")}
+    for entry in manifest.shards:
+        counts[entry.split] += entry.frames
+    size_mb = sum(entry.bytes for entry in manifest.shards) / 1e6
+    console.say(
+        f"{out}: {len(manifest.shards)} shards, {size_mb:.1f} MB, frames "
+        + ", ".join(f"{name} {count}" for name, count in counts.items())
+    )
+
+
+@shards.command("check")
+@click.argument("folder", type=INPUTS)
+@click.option("--quarantine", is_flag=True, help="Move bad shards aside and drop them.")
+def check(folder: Path, quarantine: bool) -> None:
+    """Verify every shard against the manifest, each in a process of its own."""
+    from hvd_nowcast.shards.check import check_shards
+
+    results = check_shards(folder, quarantine=quarantine)
+    rows = [[r.file, r.frames, "ok" if r.ok else "BAD", r.problem or ""] for r in results]
+    console.say(console.table(["shard", "frames", "state", "problem"], rows))
+    bad = sum(not result.ok for result in results)
+    if bad:
+        console.fail(
+            f"{folder}: {bad} of {len(results)} shards are bad"
+            + (", moved to quarantine" if quarantine else ". Move them aside with --quarantine")
+        )
+        sys.exit(3)
+
+
+@program.command()
+@click.argument("config", type=INPUTS)
+@click.option("--run", "run_folder", required=True, type=INPUTS, help="Folder of this run.")
+@click.option("--set", "overrides", multiple=True, help="section.key=value, may be repeated.")
+@click.option("--resume", is_flag=True, help="Continue the run from its newest checkpoint.")
+def train(config: Path, run_folder: Path, overrides: tuple[str, ...], resume: bool) -> None:
+    """Train the model that CONFIG describes into a run folder."""
+    from hvd_nowcast.config import load_config
+    from hvd_nowcast.training.run_folder import RunFolder
+
+    checked = load_config(config, overrides)
+    run = RunFolder(run_folder)
+    if resume and run.has("final.json"):
+        console.note(f"{run_folder}: already finished, nothing to resume")
+        return
+    if resume and run.has("config.yaml"):
+        run.check_same(checked)
+    else:
+        run.start(checked)
+        _store_origin(run)
+    from hvd_nowcast.parallel.communicator import SingleProcess
+    from hvd_nowcast.training.loop import TrainingRun
+
+    final = TrainingRun(checked, run, SingleProcess()).run()
+    console.say(
+        f"{run_folder}: {final['steps']} steps, best validation loss {final['best_loss']:.4f} at "
+        f"step {final['best_step']}, {final['samples_per_second']:.1f} samples/s, "
+        f"weights {final['fingerprint'][:12]}"
+    )
+
+
+@program.command()
+@RUN
+@click.option("--shards", "folder", type=INPUTS, help="Other shards than those of the run.")
+@click.option("--split", default="test", show_default=True, help="Which part of them.")
+@click.option("--json", "json_file", type=INPUTS, help="Where the scores go.")
+@click.option("--every", default=60, show_default=True, help="Minutes between forecast starts.")
+@click.option("--plot", type=INPUTS, help="Folder for figures; RUN/figures when left out.")
+def evaluate(
+    run: Path,
+    folder: Path | None,
+    split: str,
+    json_file: Path | None,
+    every: int,
+    plot: Path | None,
+) -> None:
+    """Score the model, persistence and optical flow on a split."""
+    from hvd_nowcast.evaluate import evaluate_run
+
+    for line in evaluate_run(run, folder, split, every, json_file, plot):
+        console.say(line)
+
+
+@program.command()
+@RUN
+@click.option(
+    "--input", "inputs", required=True, multiple=True, type=INPUTS, help="Newest radar files."
+)
+@click.option("--out", required=True, type=INPUTS, help="Forecast file to write, CF netCDF.")
+@click.option("--plot", type=INPUTS, help="Folder for a picture of the forecast.")
+@click.option("--format", "format_name", default=None, help="Input format; guessed when left out.")
+@click.option("--variable", default=None, help="Variable to read, where a file holds several.")
+@click.option("--relation", default=None, help="Reflectivity to rain relation, by name.")
+@click.option("--time", "reference_time", default=None, help="Start here instead of the newest.")
+@click.argument("more_inputs", nargs=-1, type=INPUTS)
+def forecast(
+    run: Path,
+    inputs: tuple[Path, ...],
+    out: Path,
+    plot: Path | None,
+    format_name: str | None,
+    variable: str | None,
+    relation: str | None,
+    reference_time: str | None,
+    more_inputs: tuple[Path, ...],
+) -> None:
+    """Forecast from the newest frames of radar files in any supported format."""
+    from hvd_nowcast.forecast import make_forecast
+    from hvd_nowcast.predictor import Predictor
+
+    summary = make_forecast(
+        Predictor.load(run),
+        [*inputs, *more_inputs],
+        out,
+        format=format_name,
+        variable=variable,
+        relation=relation,
+        reference_time=reference_time,
+    )
+    console.say(str(summary))
+    if plot is not None:
+        from hvd_nowcast.plots import plot_forecast_file
+
+        console.say(f"picture: {plot_forecast_file(out, plot)}")
+
+
+@program.command()
+@RUN
+def report(run: Path) -> None:
+    """Write one self-contained HTML page with the figures and tables of a run."""
+    from hvd_nowcast.report import write_report
+
+    console.say(f"report: {write_report(run)}")
+
+
+@program.command()
+@click.option("--full", is_flag=True, help="Also start Horovod and MPI, which takes seconds.")
+def info(full: bool) -> None:
+    """Show versions, MPI, threads, disk space and what is missing."""
+    from hvd_nowcast.information import collect
+
+    console.say(console.table(["section", "what", "value", "remark"], collect(full)))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program; every known error becomes one message and its exit status."""
+    try:
+        program.main(
+            args=list(arguments) if arguments is not None else None, prog_name="hvd-nowcast"
+        )
+    except HvdNowcastError as problem:
+        console.fail(str(problem))
+        sys.exit(problem.exit_status)
+
+
+def _size(text: str) -> tuple[int, int]:
+    rows, _, columns = text.partition("x")
+    if not (rows.isdigit() and columns.isdigit()):
+        raise click.BadParameter(f"--size {text}: expected ROWSxCOLUMNS such as 256x256")
+    return int(rows), int(columns)
+
+
+def _store_origin(run: Any) -> None:
+    from hvd_nowcast.information import collect_versions, git_state
+
+    run.write_json("versions.json", collect_versions())
+    run.write_json("git.json", git_state(Path.cwd()))

@@ -1,0 +1,311 @@
+"""From a trained run and the newest radar files to a CF netCDF forecast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Protocol
+
+import netCDF4
+import numpy as np
+from numpy.typing import NDArray
+
+from hvd_nowcast import __version__, console
+from hvd_nowcast.errors import ConfigError, InputError
+from hvd_nowcast.grid import Grid
+from hvd_nowcast.shards.convert import open_source
+from hvd_nowcast.shards.convert.source import FrameSource, checked
+from hvd_nowcast.shards.schema import QUANTITIES
+from hvd_nowcast.shards.writer import atomic_output, netcdf_output, write_grid
+
+Array = NDArray[np.float32]
+
+# Names that pySTEPS' own reader looks for; other quantities keep theirs.
+VARIABLE_NAMES = {"rain_rate": "precip_intensity"}
+FILL = np.float32(-9999.0)
+LARGEST_SPACING_CHANGE = 0.1
+
+
+class NowcastModel(Protocol):
+    """What is asked of a predictor; `hvd_nowcast.predictor.Predictor` is one."""
+
+    frames_in: int
+    frames_out: int
+    step_seconds: int
+    quantity: str
+    grid_spacing: float
+    fingerprint: str
+
+    def forecast(self, frames: Array) -> Array:
+        """Physical frames (frames_in, y, x), NaN where missing, to (frames_out, y, x)."""
+
+
+@dataclass(frozen=True)
+class ForecastSummary:
+    """What was written.
+
+    Attributes
+    ----------
+    path
+        The file.
+    reference_time
+        Time of the newest frame used.
+    leads, lead_minutes
+        Number of forecast frames, and lead time of the last.
+    largest
+        Largest forecast value.
+    units
+        Its unit.
+    """
+
+    path: Path
+    reference_time: np.datetime64
+    leads: int
+    lead_minutes: float
+    largest: float
+    units: str
+
+    def __str__(self) -> str:
+        """One line for people."""
+        return (
+            f"{self.path}: {self.leads} frames to {self.lead_minutes:g} minutes after "
+            f"{self.reference_time} UTC, up to {self.largest:.1f} {self.units}"
+        )
+
+
+def make_forecast(
+    predictor: NowcastModel,
+    paths: Sequence[Path],
+    out: Path,
+    format: str | None = None,
+    variable: str | None = None,
+    relation: str | None = None,
+    reference_time: str | None = None,
+) -> ForecastSummary:
+    """Forecast from the newest frames of some files and write a CF netCDF file.
+
+    Parameters
+    ----------
+    predictor
+        The model.
+    paths
+        Radar files of one format.
+    out
+        The file to write.
+    format, variable, relation
+        See `hvd_nowcast.shards.convert.open_source`.
+    reference_time
+        ISO time of the newest frame to use; the newest of the files when None.
+
+    Raises
+    ------
+    InputError
+        When the files do not give the frames the model needs.
+    OutputError
+        When the forecast cannot be written; nothing is left under its name then.
+    """
+    source = open_source(paths, format=format, variable=variable, relation=relation)
+    _check_fit(predictor, source)
+    numbers = choose_frames(predictor, source, reference_time)
+    frames = np.stack([_frame(source, number) for number in numbers])
+    forecast = predictor.forecast(frames)
+    # Where the newest frame saw nothing, nobody could verify a forecast.
+    forecast[:, np.isnan(frames[-1])] = np.nan
+    start = source.times[numbers[-1]]
+    write_forecast(out, forecast, start, predictor, source)
+    units = QUANTITIES[source.quantity].units
+    largest = float(np.nanmax(forecast)) if np.isfinite(forecast).any() else 0.0
+    minutes = len(forecast) * predictor.step_seconds / 60
+    return ForecastSummary(out, start, len(forecast), minutes, largest, units)
+
+
+def choose_frames(
+    predictor: NowcastModel, source: FrameSource, reference_time: str | None
+) -> list[int]:
+    """Numbers of the frames the model is given, oldest first.
+
+    Raises
+    ------
+    ConfigError
+        When the reference time cannot be read.
+    InputError
+        When frames are missing, with their times.
+    """
+    newest = source.times.max()
+    if reference_time is not None:
+        try:
+            newest = np.datetime64(reference_time, "s")
+        except ValueError as problem:
+            raise ConfigError(
+                f"--time {reference_time}: expected a time such as 2018-05-16T12:00"
+            ) from problem
+    step = np.timedelta64(predictor.step_seconds, "s")
+    wanted = newest - step * np.arange(predictor.frames_in - 1, -1, -1)
+    numbers = {time: number for number, time in enumerate(source.times)}
+    missing = [str(time) for time in wanted if time not in numbers]
+    if missing:
+        raise InputError(
+            source.files[-1],
+            f"the model needs {predictor.frames_in} frames up to {newest}, one every "
+            f"{predictor.step_seconds} s, but these are missing: {', '.join(missing)}",
+            f"The files hold {source.times.min()} to {source.times.max()}: give more files, or "
+            "another --time",
+        )
+    return [numbers[time] for time in wanted]
+
+
+def write_forecast(
+    out: Path, forecast: Array, start: np.datetime64, predictor: NowcastModel, source: FrameSource
+) -> None:
+    """Write a forecast as CF netCDF that pySTEPS reads back.
+
+    Parameters
+    ----------
+    out
+        The file.
+    forecast
+        Physical values, NaN where there is none, shape ``(leads, y, x)``.
+    start
+        Forecast reference time.
+    predictor
+        The model, for lead times and origin.
+    source
+        The input, for grid and origin.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be written.
+    """
+    with atomic_output(out) as aside, netcdf_output(aside) as dataset:
+        dataset.setncatts(_global_attributes(predictor, source))
+        _write_times(dataset, start, predictor.step_seconds, len(forecast))
+        write_grid(dataset, with_cf_projection(source.grid), "polar_stereographic")
+        _write_field(dataset, forecast, source.quantity)
+
+
+def with_cf_projection(grid: Grid) -> Grid:
+    """The grid with CF attributes of its projection, where they can be told.
+
+    Files often carry a PROJ string alone; a polar stereographic one is spelled out for CF and
+    pySTEPS. A grid without a projection is left as plain distances.
+    """
+    wanted = {"straight_vertical_longitude_from_pole", "latitude_of_projection_origin"}
+    text = str(grid.projection.get("proj4", ""))
+    if wanted <= set(grid.projection) or "+proj=stere" not in text:
+        return grid
+    terms = dict(term.lstrip("+").partition("=")[::2] for term in text.split())
+    number = {name: float(value) for name, value in terms.items() if _is_number(value)}
+    projection: dict[str, Any] = {
+        "grid_mapping_name": "polar_stereographic",
+        "straight_vertical_longitude_from_pole": number.get("lon_0", 0.0),
+        "latitude_of_projection_origin": number.get("lat_0", 90.0),
+        "standard_parallel": number.get("lat_ts", 90.0),
+        "false_easting": number.get("x_0", 0.0),
+        "false_northing": number.get("y_0", 0.0),
+        "proj4": text,
+    }
+    if "a" in number and "b" in number:
+        projection["semi_major_axis"], projection["semi_minor_axis"] = number["a"], number["b"]
+    return Grid(grid.x, grid.y, projection)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _frame(source: FrameSource, number: int) -> Array:
+    return checked(source.read(number), source.quantity, source.files[number])[0]
+
+
+def _check_fit(predictor: NowcastModel, source: FrameSource) -> None:
+    if source.quantity != predictor.quantity:
+        raise InputError(
+            source.files[0],
+            f"holds {source.quantity}, but the model was trained on {predictor.quantity}",
+            "Use a model of the same quantity",
+        )
+    change = source.grid.spacing / predictor.grid_spacing - 1
+    if abs(change) > LARGEST_SPACING_CHANGE:
+        console.warn(
+            f"the input has pixels of {source.grid.spacing:.0f} m, the model was trained on "
+            f"{predictor.grid_spacing:.0f} m: motion will be misjudged"
+        )
+
+
+def _write_times(dataset: netCDF4.Dataset, start: np.datetime64, step: int, leads: int) -> None:
+    stamp = str(start.astype("datetime64[s]")).replace("T", " ")
+    dataset.createDimension("time", leads)
+    time = dataset.createVariable("time", "f8", ("time",))
+    time.setncatts(
+        {
+            "standard_name": "time",
+            "long_name": "time the forecast is for",
+            # pySTEPS takes these numbers, in seconds, as the lead times.
+            "units": f"seconds since {stamp}",
+            "calendar": "standard",
+            "axis": "T",
+        }
+    )
+    time[:] = step * np.arange(1, leads + 1)
+    reference = dataset.createVariable("forecast_reference_time", "f8")
+    reference.setncatts(
+        {
+            "standard_name": "forecast_reference_time",
+            "long_name": "time of the newest frame",
+            "units": "seconds since 1970-01-01 00:00:00",
+            "calendar": "standard",
+        }
+    )
+    reference[:] = float(start.astype("datetime64[s]").astype(np.int64))
+    lead = dataset.createVariable("leadtime", "f8", ("time",))
+    lead.setncatts(
+        {"standard_name": "forecast_period", "long_name": "lead time", "units": "minutes"}
+    )
+    lead[:] = step * np.arange(1, leads + 1) / 60.0
+
+
+def _write_field(dataset: netCDF4.Dataset, forecast: Array, quantity_name: str) -> None:
+    quantity = QUANTITIES[quantity_name]
+    variable = dataset.createVariable(
+        VARIABLE_NAMES.get(quantity_name, quantity_name),
+        "f4",
+        ("time", "y", "x"),
+        compression="zlib",
+        complevel=4,
+        shuffle=True,
+        fill_value=FILL,
+        chunksizes=(1, *forecast.shape[1:]),
+    )
+    attributes = {
+        "long_name": f"forecast {quantity.long_name}",
+        "units": quantity.units,
+        "coordinates": "forecast_reference_time leadtime",
+    }
+    if quantity.standard_name:
+        attributes["standard_name"] = quantity.standard_name
+    if "polar_stereographic" in dataset.variables:
+        attributes["grid_mapping"] = "polar_stereographic"
+    variable.setncatts(attributes)
+    variable[:] = np.where(np.isnan(forecast), FILL, forecast)
+
+
+def _global_attributes(predictor: NowcastModel, source: FrameSource) -> dict[str, Any]:
+    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    about = {k: v for k, v in source.attributes.items() if k in ("institution", "license")}
+    return {
+        "Conventions": "CF-1.7",
+        "title": "Precipitation nowcast",
+        "institution": about.pop("institution", "unknown"),
+        "source": f"hvd_nowcast {__version__}, weights {predictor.fingerprint[:16]}",
+        "history": f"{now} made by hvd-nowcast forecast",
+        "references": "U-Net nowcast of radar frames; see the run folder of the weights",
+        "comment": f"input: {source.attributes.get('title', 'radar frames')}",
+        **about,
+    }

@@ -1,0 +1,191 @@
+"""Facts about this installation and machine, without starting TensorFlow."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from hvd_nowcast import __version__
+from hvd_nowcast.parallel.launcher import find_launch
+
+PACKAGES = (
+    "tensorflow", "tensorflow-cpu", "keras", "numpy", "netCDF4", "h5py", "scores", "pysteps",
+    "matplotlib", "mpi4py", "horovod",
+)  # fmt: skip
+OPTIONAL = {
+    "pysteps": "no optical flow in evaluate; install the extra 'verify'",
+    "scores": "evaluate needs it; install the extra 'verify'",
+    "matplotlib": "no figures; install the extra 'plot'",
+    "h5py": "no HDF5 radar formats; install the extra 'convert'",
+    "mpi4py": "one process only; install the extra 'hpc'",
+    "horovod": "one process only; install the extra 'hpc' (needs a C++ compiler and MPI)",
+}
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+LITTLE_SPACE_GIB = 1.0
+LONGEST_DIFF = 200_000
+
+Row = list[object]
+
+_ASK_MPI = """
+from mpi4py import MPI
+import horovod.tensorflow as hvd
+print(MPI.Get_library_version().splitlines()[0].split(',')[0])
+print('yes' if hvd.mpi_built() else 'no')
+hvd.init()
+print('yes' if hvd.mpi_threads_supported() else 'no')
+"""
+
+
+def collect_versions() -> dict[str, str]:
+    """Versions of the program, Python and the libraries, for ``versions.json``."""
+    found = {name: _version(name) for name in PACKAGES}
+    return {
+        "hvd_nowcast": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **{name: version for name, version in found.items() if version},
+    }
+
+
+def git_state(folder: Path) -> dict[str, Any]:
+    """Commit and uncommitted changes of a checkout; empty outside git.
+
+    Parameters
+    ----------
+    folder
+        Anywhere inside the checkout.
+    """
+    commit = _git(folder, "rev-parse", "HEAD")
+    if not commit:
+        return {}
+    diff = _git(folder, "diff", "HEAD")
+    return {"commit": commit.strip(), "dirty": bool(diff), "diff": diff[:LONGEST_DIFF]}
+
+
+def collect(full: bool = False) -> list[Row]:
+    """Rows of section, name, value and remark for ``hvd-nowcast info``.
+
+    A remark says what is wrong and what to do.
+
+    Parameters
+    ----------
+    full
+        Also start Horovod and MPI in a process of their own, which takes seconds.
+    """
+    rows = [*_program(), *_packages(), *_netcdf(), *_machine(), *_launcher(), *_disk()]
+    return rows + (_mpi() if full else [])
+
+
+def _program() -> list[Row]:
+    return [
+        ["program", "hvd_nowcast", __version__, ""],
+        ["program", "Python", f"{platform.python_version()}, {sys.executable}", ""],
+        ["program", "platform", platform.platform(), ""],
+    ]
+
+
+def _packages() -> list[Row]:
+    rows: list[Row] = []
+    tensorflow = _version("tensorflow") or _version("tensorflow-cpu")
+    remark = "" if tensorflow else "no training; install the extra 'cpu' or 'gpu'"
+    rows.append(["library", "tensorflow", tensorflow or "absent", remark])
+    for name in PACKAGES[2:]:
+        version = _version(name)
+        rows.append(
+            ["library", name, version or "absent", "" if version else OPTIONAL.get(name, "")]
+        )
+    return rows
+
+
+def _netcdf() -> list[Row]:
+    import netCDF4
+
+    zstd = bool(netCDF4.__has_zstandard_support__)
+    return [
+        ["netCDF", "netcdf-c", netCDF4.__netcdf4libversion__, ""],
+        ["netCDF", "HDF5", netCDF4.__hdf5libversion__, ""],
+        ["netCDF", "zstd", "yes" if zstd else "no", "" if zstd else "shards use slower zlib"],
+    ]
+
+
+def _machine() -> list[Row]:
+    cores = len(os.sched_getaffinity(0))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    rows: list[Row] = [
+        ["machine", "cores for us", cores, ""],
+        ["machine", "memory", f"{memory:.1f} GiB", ""],
+    ]
+    for name in THREAD_VARIABLES:
+        value = os.environ.get(name)
+        remark = "" if value else "source launch/env.sh sets it"
+        rows.append(["threads", name, value or "not set", remark])
+    locking = os.environ.get("HDF5_USE_FILE_LOCKING", "not set")
+    return [*rows, ["netCDF", "HDF5_USE_FILE_LOCKING", locking, _locking_remark()]]
+
+
+def _launcher() -> list[Row]:
+    launch = find_launch(os.environ)
+    return [["launcher", launch.launcher, f"rank {launch.rank} of {launch.size}", ""]]
+
+
+def _disk() -> list[Row]:
+    rows: list[Row] = []
+    for name, folder in (("TMPDIR", tempfile.gettempdir()), ("here", str(Path.cwd()))):
+        free = shutil.disk_usage(folder).free / 2**30
+        remark = "nearly full: free some space" if free < LITTLE_SPACE_GIB else ""
+        rows.append(["disk", name, f"{folder}, {free:.1f} GiB free", remark])
+    return rows
+
+
+def _mpi() -> list[Row]:
+    done = subprocess.run(
+        [sys.executable, "-c", _ASK_MPI], capture_output=True, text=True, check=False, timeout=120
+    )
+    lines = done.stdout.split("\n")
+    if done.returncode or len(lines) < 3:
+        reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        return [["MPI", "Horovod", "does not start", reason]]
+    library, built, threads = lines[:3]
+    return [
+        ["MPI", "library", library, ""],
+        ["MPI", "Horovod built with MPI", built, "" if built == "yes" else "build it again"],
+        ["MPI", "thread multiple", threads, "" if threads == "yes" else "use another MPI build"],
+    ]
+
+
+def _locking_remark() -> str:
+    """Whether a file in the current folder can be locked, as HDF5 does on opening."""
+    import fcntl
+
+    try:
+        with tempfile.TemporaryFile(dir=".") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except PermissionError:
+        return "this folder is not writable"
+    except OSError:
+        return "no file locking here: set HDF5_USE_FILE_LOCKING=FALSE"
+    return ""
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return ""
+    return "" if done.returncode else done.stdout

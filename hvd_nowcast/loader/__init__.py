@@ -1,0 +1,1 @@
+"""What each rank sees: which samples, in which scaling, as batches of arrays."""

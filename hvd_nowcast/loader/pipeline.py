@@ -1,0 +1,239 @@
+"""From stored codes to batches: read, crop, flip, then decode inside the TensorFlow graph.
+
+Shapes: b batch, t frames (in + out), y rows, x columns. Frames stay in their stored one- or
+two-byte codes until the last moment, so reading, cropping and copying move few bytes, and decoding
+and scaling are one table look-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from hvd_nowcast.config import DataSection
+from hvd_nowcast.loader.assignment import batch_windows
+from hvd_nowcast.loader.scaling import Codes, Scaling, scaled_table
+from hvd_nowcast.shards.index import WindowIndex
+from hvd_nowcast.shards.reader import ReaderPool
+from hvd_nowcast.shards.schema import Packing
+
+PREFETCHED_BATCHES = 2
+CROP_CANDIDATES = 4
+
+
+class Batch(NamedTuple):
+    """What one step is given, all float32.
+
+    Attributes
+    ----------
+    inputs
+        Scaled frames, shape (b, y, x, frames_in); missing pixels are 0, no rain.
+    valid_inputs
+        1 where every input frame has data, else 0, shape (b, y, x, 1).
+    target
+        Scaled frames to predict, shape (b, y, x, frames_out).
+    weight
+        1 where the target has data, else 0, shape (b, y, x, frames_out).
+    """
+
+    inputs: tf.Tensor
+    valid_inputs: tf.Tensor
+    target: tf.Tensor
+    weight: tf.Tensor
+
+
+class WindowReader:
+    """Reads whole windows of stored codes.
+
+    Parameters
+    ----------
+    index
+        Where the windows lie.
+    pool
+        Open shards.
+    """
+
+    def __init__(self, index: WindowIndex, pool: ReaderPool) -> None:
+        self.index = index
+        self._pool = pool
+
+    def read(self, window: int) -> Codes:
+        """Codes of one window, shape (t, y, x)."""
+        pieces = [
+            self._pool.read_codes(piece.file, piece.start, piece.stop)
+            for piece in self.index.pieces(window)
+        ]
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def window_weights(index: WindowIndex, wet_bias: float) -> NDArray[np.float64]:
+    """How often each window is drawn, relative to a dry one."""
+    return 1.0 + wet_bias * np.nan_to_num(np.asarray(index.wet_fraction, dtype=np.float64))
+
+
+def cut_sample(
+    codes: Codes, generator: np.random.Generator, crop: int | None, flips: bool, dry_code: int
+) -> Codes:
+    """Crop and flip one window at random.
+
+    Of a few random places the crop is taken with a chance proportional to its rain, because a
+    uniform choice spends most of the work on dry squares.
+
+    Parameters
+    ----------
+    codes
+        Stored window, shape (t, y, x).
+    generator
+        Seeded by the sample alone, so that any rank cuts the same sample alike.
+    crop
+        Side of the square, or None for the whole frame; a smaller frame is padded by `pad_codes`.
+    flips
+        Whether to mirror and transpose.
+    dry_code
+        Codes above this one are rain.
+    """
+    if crop is not None:
+        codes = _crop(codes, generator, crop, dry_code)
+    if flips:
+        turn = int(generator.integers(8 if codes.shape[1] == codes.shape[2] else 4))
+        codes = codes[:, :: -1 if turn & 1 else 1, :: -1 if turn & 2 else 1]
+        codes = codes.swapaxes(1, 2) if turn & 4 else codes
+    return codes
+
+
+def _crop(codes: Codes, generator: np.random.Generator, crop: int, dry_code: int) -> Codes:
+    rows, columns = codes.shape[1:]
+    tops = generator.integers(max(rows - crop, 0) + 1, size=CROP_CANDIDATES)
+    lefts = generator.integers(max(columns - crop, 0) + 1, size=CROP_CANDIDATES)
+    squares = [
+        codes[:, top : top + crop, left : left + crop]
+        for top, left in zip(tops, lefts, strict=True)
+    ]
+    # Every fourth frame and every second pixel are enough to tell wet from dry.
+    chances = np.array([(square[::4, ::2, ::2] > dry_code).mean() + 0.02 for square in squares])
+    return squares[generator.choice(CROP_CANDIDATES, p=chances / chances.sum())]
+
+
+def pad_codes(codes: Codes, height: int, width: int, fill: int) -> Codes:
+    """Extend the last two axes to a size with missing pixels."""
+    missing = [(0, 0)] * (codes.ndim - 2)
+    missing += [(0, height - codes.shape[-2]), (0, width - codes.shape[-1])]
+    return np.pad(codes, missing, constant_values=fill) if any(map(any, missing)) else codes
+
+
+def round_up(size: int, multiple: int) -> int:
+    """Smallest multiple that is not below the size."""
+    return -(-size // multiple) * multiple
+
+
+class BatchMaker:
+    """Turns stored windows into datasets of `Batch`.
+
+    Parameters
+    ----------
+    section
+        Sizes and augmentation.
+    packing, scaling
+        How codes are decoded and scaled.
+    dry_code
+        Codes above this one are rain.
+    multiple
+        Frame sides are padded to a multiple of this.
+    """
+
+    def __init__(
+        self,
+        section: DataSection,
+        packing: Packing,
+        scaling: Scaling,
+        dry_code: int,
+        multiple: int,
+    ) -> None:
+        self._section = section
+        self._packing = packing
+        self._table = scaled_table(scaling, packing)
+        self._dry_code = dry_code
+        self._multiple = multiple
+
+    def training(
+        self,
+        reader: WindowReader,
+        seed: int,
+        global_batch: int,
+        part: slice,
+        steps: range,
+    ) -> tf.data.Dataset:
+        """Batches of the given steps, cropped and flipped.
+
+        Parameters
+        ----------
+        reader
+            Where the windows come from.
+        seed, global_batch
+            Decide the samples of each step.
+        part
+            This rank's part of the global batch.
+        steps
+            Steps still to do; a resume starts at the step it stopped at.
+        """
+
+        def batches() -> Iterator[Codes]:
+            weights = window_weights(reader.index, self._section.wet_bias)
+            for step in steps:
+                windows = batch_windows(weights, seed, global_batch, step)[part]
+                numbers = np.arange(step * global_batch, (step + 1) * global_batch)[part]
+                yield self._stack(
+                    [
+                        self._training_sample(reader.read(int(window)), seed, int(number))
+                        for window, number in zip(windows, numbers, strict=True)
+                    ]
+                )
+
+        return self._dataset(batches)
+
+    def evaluation(
+        self, reader: WindowReader, windows: Sequence[int], batch: int
+    ) -> tf.data.Dataset:
+        """Batches of whole frames in the given order."""
+
+        def batches() -> Iterator[Codes]:
+            for start in range(0, len(windows), batch):
+                yield self._stack([reader.read(int(i)) for i in windows[start : start + batch]])
+
+        return self._dataset(batches)
+
+    def _training_sample(self, codes: Codes, seed: int, number: int) -> Codes:
+        generator = np.random.default_rng((seed, 1, number))
+        section = self._section
+        return cut_sample(codes, generator, section.crop, section.flips, self._dry_code)
+
+    def _stack(self, samples: list[Codes]) -> Codes:
+        height = round_up(max(sample.shape[1] for sample in samples), self._multiple)
+        width = round_up(max(sample.shape[2] for sample in samples), self._multiple)
+        fill = self._packing.fill
+        return np.stack([pad_codes(sample, height, width, fill) for sample in samples])
+
+    def _dataset(self, batches: object) -> tf.data.Dataset:
+        frames = self._section.frames_in + self._section.frames_out
+        signature = tf.TensorSpec((None, frames, None, None), self._packing.dtype)
+        codes = tf.data.Dataset.from_generator(batches, output_signature=signature)
+        options = tf.data.Options()
+        options.deterministic = True
+        return codes.map(self._decode).prefetch(PREFETCHED_BATCHES).with_options(options)
+
+    def _decode(self, codes: tf.Tensor) -> Batch:
+        """Codes (b, t, y, x) to a `Batch` with frames last."""
+        codes = tf.transpose(codes, (0, 2, 3, 1))
+        scaled = tf.gather(tf.constant(self._table), tf.cast(codes, tf.int32))
+        valid = tf.cast(codes != self._packing.fill, tf.float32)
+        inputs, target = tf.split(scaled, self._split, axis=-1)
+        valid_inputs, weight = tf.split(valid, self._split, axis=-1)
+        return Batch(inputs, tf.reduce_min(valid_inputs, -1, keepdims=True), target, weight)
+
+    @property
+    def _split(self) -> list[int]:
+        return [self._section.frames_in, self._section.frames_out]

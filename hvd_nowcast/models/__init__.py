@@ -1,0 +1,1 @@
+"""What is learnt: Keras networks built from their configuration section."""

@@ -1,0 +1,45 @@
+"""Layers that several networks share."""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+GROUPS = 8
+
+
+def normalisation(kind: str, name: str) -> list[keras.Layer]:
+    """Normalisation layers of a kind; none of them depends on the size of the local batch.
+
+    Parameters
+    ----------
+    kind
+        ``none``, ``group`` (Wu and He 2018, doi:10.1007/s11263-019-01198-w) or ``layer``.
+    name
+        Prefix of the layer's name.
+    """
+    choices = {
+        "none": lambda: [],
+        "group": lambda: [layers.GroupNormalization(GROUPS, name=f"{name}_norm")],
+        "layer": lambda: [layers.GroupNormalization(1, name=f"{name}_norm")],
+    }
+    return choices[kind]()
+
+
+def double_convolution(
+    tensor: keras.KerasTensor, filters: int, norm: str, activation: str, name: str
+) -> keras.KerasTensor:
+    """Two 3 x 3 convolutions, each normalised and activated."""
+    for part in ("a", "b"):
+        tensor = layers.Conv2D(filters, 3, padding="same", name=f"{name}{part}")(tensor)
+        for layer in normalisation(norm, f"{name}{part}"):
+            tensor = layer(tensor)
+        tensor = layers.Activation(activation, name=f"{name}{part}_{activation}")(tensor)
+    return tensor
+
+
+def up_convolution(
+    tensor: keras.KerasTensor, filters: int, side: int, name: str
+) -> keras.KerasTensor:
+    """Transposed convolution that enlarges each side by a factor, without overlap."""
+    return layers.Conv2DTranspose(filters, side, strides=side, name=name)(tensor)

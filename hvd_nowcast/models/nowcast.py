@@ -1,0 +1,119 @@
+"""The nowcasting U-Net.
+
+Lineage: Ronneberger et al. 2015 (doi:10.1007/978-3-319-24574-4_28); the radar form with 13 frames
+in, 12 out, filters 32-64-128-256 and a centre of 1024 is the one published with SEVIR (Veillette
+et al. 2020). That form has 16,565,900 parameters with its batch normalisation; ours has group
+normalisation or none, because batch statistics would depend on each rank's share of the batch.
+
+Shapes: b batch, y rows, x columns; frames are channels.
+"""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+from hvd_nowcast.config import ModelSection
+from hvd_nowcast.models.blocks import double_convolution, up_convolution
+
+
+def size_multiple(section: ModelSection) -> int:
+    """Frame sides must be a multiple of this."""
+    return section.stem * 2 ** len(section.filters)
+
+
+def build_nowcast(section: ModelSection, frames_in: int, frames_out: int) -> keras.Model:
+    """Build the network.
+
+    Parameters
+    ----------
+    section
+        Depth, width and options.
+    frames_in, frames_out
+        Numbers of frames.
+
+    Returns
+    -------
+    keras.Model
+        From ``[inputs (b, y, x, frames_in), valid_inputs (b, y, x, 1)]`` to scaled frames
+        ``(b, y, x, frames_out)``, for any y and x that are multiples of `size_multiple`.
+    """
+    frames = keras.Input((None, None, frames_in), name="frames")
+    valid = keras.Input((None, None, 1), name="valid")
+    seen = layers.Concatenate(name="seen")([frames, valid]) if section.mask_channel else frames
+    features = _decoder(section, *_encoder(section, _fold(section, seen)))
+    features = _unfold(section, features, seen)
+    # A residual network starts as persistence: zero change.
+    start = "zeros" if section.residual else "glorot_uniform"
+    change = layers.Conv2D(
+        frames_out, 1, kernel_initializer=start, dtype="float32", name="frames_out"
+    )(features)
+    if not section.residual:
+        return keras.Model([frames, valid], change, name="nowcast")
+    last = _LastFrame(name="last_frame")(frames)
+    return keras.Model([frames, valid], layers.Add(name="forecast")([change, last]), name="nowcast")
+
+
+class _LastFrame(layers.Layer):
+    """The newest input frame, kept as one channel."""
+
+    def call(self, frames: tf.Tensor) -> tf.Tensor:
+        """(b, y, x, frames_in) to (b, y, x, 1)."""
+        return frames[..., -1:]
+
+
+def _fold(section: ModelSection, seen: keras.KerasTensor) -> keras.KerasTensor:
+    if section.stem == 1:
+        return seen
+    width = section.filters[0]
+    return layers.Conv2D(
+        width,
+        2 * section.stem,
+        strides=section.stem,
+        padding="same",
+        activation=section.activation,
+        name="stem",
+    )(seen)
+
+
+def _encoder(
+    section: ModelSection, features: keras.KerasTensor
+) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
+    skips = []
+    for level, filters in enumerate(section.filters):
+        features = double_convolution(
+            features, filters, section.normalisation, section.activation, f"down{level}"
+        )
+        skips.append(features)
+        features = layers.MaxPooling2D(2, name=f"pool{level}")(features)
+    centre = double_convolution(
+        features, section.centre, section.normalisation, section.activation, "centre"
+    )
+    return centre, skips
+
+
+def _decoder(
+    section: ModelSection, features: keras.KerasTensor, skips: list[keras.KerasTensor]
+) -> keras.KerasTensor:
+    for level in reversed(range(len(section.filters))):
+        filters = section.filters[level]
+        features = up_convolution(features, filters, 2, f"up{level}")
+        features = layers.Concatenate(name=f"join{level}")([features, skips[level]])
+        features = double_convolution(
+            features, filters, section.normalisation, section.activation, f"merge{level}"
+        )
+    return features
+
+
+def _unfold(
+    section: ModelSection, features: keras.KerasTensor, seen: keras.KerasTensor
+) -> keras.KerasTensor:
+    if section.stem == 1:
+        return features
+    width = section.filters[0]
+    features = up_convolution(features, width, section.stem, "unfold")
+    features = layers.Concatenate(name="join_input")([features, seen])
+    return layers.Conv2D(width, 3, padding="same", activation=section.activation, name="sharpen")(
+        features
+    )

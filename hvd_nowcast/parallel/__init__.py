@@ -1,0 +1,1 @@
+"""Who works: the launcher that started us, and sums over all ranks."""

@@ -1,0 +1,167 @@
+"""A trained run as a function from frames to frames, in physical units, for any frame size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from hvd_nowcast.config import Config
+from hvd_nowcast.errors import RunFolderError
+from hvd_nowcast.loader.pipeline import round_up
+from hvd_nowcast.loader.scaling import Scaling, scaling_from_dict
+from hvd_nowcast.models.nowcast import build_nowcast, size_multiple
+from hvd_nowcast.training.checkpoint import assign_arrays, load_arrays
+from hvd_nowcast.training.run_folder import RunFolder
+
+Array = NDArray[np.float32]
+
+# A frame up to this side is predicted whole; a larger one in overlapping tiles, so that memory
+# does not grow with the frame.
+TILE = 768
+OVERLAP = 128
+
+
+class Predictor:
+    """The best weights of a run.
+
+    Parameters
+    ----------
+    config
+        Configuration of the run.
+    model
+        Network with its weights.
+    scaling
+        As fitted in training.
+    quantity
+        ``rain_rate`` or ``vil``.
+    step_seconds
+        Time between frames.
+    grid_spacing
+        Pixel size in metres the model was trained on.
+    fingerprint
+        SHA-256 of the file of weights.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        model: keras.Model,
+        scaling: Scaling,
+        quantity: str,
+        step_seconds: int,
+        grid_spacing: float,
+        fingerprint: str,
+    ) -> None:
+        self.config = config
+        self.quantity = quantity
+        self.step_seconds = step_seconds
+        self.grid_spacing = grid_spacing
+        self.fingerprint = fingerprint
+        self.frames_in = config.data.frames_in
+        self.frames_out = config.data.frames_out
+        self._model = model
+        self._scaling = scaling
+
+    @classmethod
+    def load(cls, run_folder: str | Path) -> Predictor:
+        """Read a run folder.
+
+        Raises
+        ------
+        RunFolderError
+            When it is no run, or has no weights yet.
+        """
+        run = RunFolder(run_folder)
+        config = run.config()
+        if not run.best_weights.exists():
+            raise RunFolderError(
+                f"{run.best_weights}: no weights yet, they come with the first validation. "
+                "Continue the training with --resume"
+            )
+        data = run.read_json("data.json")
+        model = build_nowcast(config.model, config.data.frames_in, config.data.frames_out)
+        arrays, facts = load_arrays(run.best_weights)
+        assign_arrays(arrays, run.best_weights, model)
+        return cls(
+            config,
+            model,
+            scaling_from_dict(run.read_json("scaler.json")),
+            data["quantity"],
+            data["step_seconds"],
+            data["grid_spacing"],
+            facts["sha256"],
+        )
+
+    def forecast(self, frames: Array) -> Array:
+        """Predict the frames that follow.
+
+        Parameters
+        ----------
+        frames
+            Physical values, NaN where missing, shape ``(frames_in, y, x)``, oldest first.
+
+        Returns
+        -------
+        numpy.ndarray
+            Physical values, never negative, shape ``(frames_out, y, x)``.
+
+        Raises
+        ------
+        ValueError
+            When the number of frames is not the model's.
+        """
+        if frames.ndim != 3 or len(frames) != self.frames_in:
+            raise ValueError(
+                f"expected frames of shape ({self.frames_in}, y, x), got {frames.shape}"
+            )
+        rows, columns = frames.shape[1:]
+        total = np.zeros((self.frames_out, rows, columns), np.float32)
+        weights = np.zeros((rows, columns), np.float32)
+        for y in tile_slices(rows, TILE, OVERLAP):
+            for x in tile_slices(columns, TILE, OVERLAP):
+                weight = _ramp(y, rows)[:, None] * _ramp(x, columns)[None, :]
+                total[:, y, x] += weight * self._forecast_tile(frames[:, y, x])
+                weights[y, x] += weight
+        return total / weights
+
+    def _forecast_tile(self, frames: Array) -> Array:
+        rows, columns = frames.shape[1:]
+        multiple = size_multiple(self.config.model)
+        pad = (
+            (0, 0),
+            (0, round_up(rows, multiple) - rows),
+            (0, round_up(columns, multiple) - columns),
+        )
+        frames = np.pad(frames, pad, constant_values=np.nan)
+        scaled = np.nan_to_num(self._scaling.forward(frames)).transpose(1, 2, 0)[None]
+        valid = np.isfinite(frames).all(0)[None, :, :, None]
+        inputs = [scaled.astype(np.float32), valid.astype(np.float32)]
+        forecast = np.asarray(self._model(inputs, training=False))[0, :rows, :columns]
+        return self._scaling.inverse(forecast).transpose(2, 0, 1).astype(np.float32)
+
+
+def tile_slices(size: int, tile: int, overlap: int) -> Iterator[slice]:
+    """Equal, overlapping slices that cover ``range(size)``; one when it fits in a tile."""
+    if size <= tile:
+        yield slice(0, size)
+        return
+    count = -(-(size - overlap) // (tile - overlap))
+    for start in np.linspace(0, size - tile, count).round().astype(int):
+        yield slice(int(start), int(start) + tile)
+
+
+def _ramp(part: slice, size: int) -> Array:
+    """Weight along one side of a tile: 1 inside, falling towards edges shared with a neighbour."""
+    length = part.stop - part.start
+    position = np.arange(length, dtype=np.float32) + 1
+    rise = np.ones(length, np.float32) if part.start == 0 else np.minimum(position / OVERLAP, 1)
+    fall = (
+        np.ones(length, np.float32)
+        if part.stop == size
+        else np.minimum(position / OVERLAP, 1)[::-1]
+    )
+    return rise * fall

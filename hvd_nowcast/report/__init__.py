@@ -1,0 +1,187 @@
+"""One self-contained HTML page about a run, made of the files in its folder only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from hvd_nowcast import console
+from hvd_nowcast.errors import MissingDependencyError, RunFolderError
+from hvd_nowcast.plots.style import readable_units
+from hvd_nowcast.plots.training import save_training_figure
+from hvd_nowcast.report.html import STYLE, facts_table, figure, missing
+from hvd_nowcast.report.tables import METRICS, label, number, score_tables
+from hvd_nowcast.shards.writer import atomic_output
+
+__all__ = ["write_report"]
+
+HEADLINE_MINUTES = (30, 60)
+
+FIGURES = {
+    "scores": "Scores against lead time.",
+    "maps": "The start with the most rain: observed and forecast.",
+    "performance": "Performance diagram: top right is best, the diagonal is without bias.",
+    "spectra": "Power against wavelength: below the observed line, small scales have been lost.",
+}
+
+
+def write_report(run_folder: str | Path) -> Path:
+    """Write ``RUN/report.html``.
+
+    What a run does not have yet is named with the command that makes it. The training curves are
+    drawn anew when matplotlib is there.
+
+    Parameters
+    ----------
+    run_folder
+        The run.
+
+    Returns
+    -------
+    pathlib.Path
+        The page.
+
+    Raises
+    ------
+    RunFolderError
+        When the folder is no run, or one of its files is damaged.
+    OutputError
+        When the page cannot be written.
+    """
+    run = Path(run_folder)
+    if not (run / "config.yaml").is_file():
+        raise RunFolderError(
+            f"{run}: not a run folder, it has no config.yaml. "
+            "Make one with: hvd-nowcast train CONFIG --run DIR"
+        )
+    if (run / "metrics.jsonl").is_file():
+        _draw_training(run)
+    page = "\n".join(_page(run))
+    target = run / "report.html"
+    with atomic_output(target) as aside:
+        aside.write_text(page, encoding="utf-8")
+    return target
+
+
+def _draw_training(run: Path) -> None:
+    try:
+        save_training_figure(run)
+    except (MissingDependencyError, RunFolderError) as problem:
+        console.warn(f"without training curves: {problem}")
+
+
+def _page(run: Path) -> Iterator[str]:
+    name = escape(run.resolve().name)
+    scores = _read_json(run / "scores.json")
+    yield "<!doctype html>"
+    yield f'<html lang="en"><head><meta charset="utf-8"><title>{name} · hvd-nowcast</title>'
+    yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    yield f"<style>{STYLE}</style></head><body>"
+    yield f"<h1>Run {name}</h1>"
+    yield from _headline(scores)
+    yield "<h2>Training</h2>"
+    yield from _training(run)
+    yield "<h2>Verification</h2>"
+    yield from _verification(run, scores)
+    yield "<h2>How it was made</h2>"
+    yield from _origin(run)
+    yield "</body></html>"
+
+
+def _headline(scores: Mapping[str, Any] | None) -> Iterator[str]:
+    if scores is None:
+        return
+    threshold = scores["thresholds"][min(1, len(scores["thresholds"]) - 1)]
+    parts = []
+    for minute in HEADLINE_MINUTES:
+        if minute in scores["lead_minutes"]:
+            place = scores["lead_minutes"].index(minute)
+            values = [
+                f"{label(source)} {number(table['csi'][str(threshold)][place])}"
+                for source, table in scores["scores"].items()
+            ]
+            parts.append(f"after {minute} min {', '.join(values)}")
+    if parts:
+        limit = f"{threshold:g} {readable_units(scores['units'])}".strip()
+        yield f'<p class="lead">CSI at {escape(limit)}: {"; ".join(map(escape, parts))}.</p>'
+
+
+def _training(run: Path) -> Iterator[str]:
+    final = _read_json(run / "final.json")
+    if final is None:
+        yield missing(
+            "The training has not finished.", f"train {run}/config.yaml --run {run} --resume"
+        )
+    else:
+        yield facts_table(_training_facts(final))
+    yield figure(
+        run / "figures" / "training.png",
+        "Loss and learning rate over the steps.",
+        f"report {run}",
+    )
+
+
+def _training_facts(final: Mapping[str, Any]) -> dict[str, Any]:
+    """Names for people where we know them, else the names in ``final.json``."""
+    formats = {
+        "parameters": ("model size", "{:,} parameters"),
+        "steps": ("steps", "{:,}"),
+        "training_seconds": ("training time", "{:,.0f} s"),
+        "samples_per_second": ("speed", "{:.1f} samples/s"),
+        "ranks": ("processes", "{}"),
+        "best_loss": ("best validation loss", "{:.5g}"),
+        "best_step": ("at step", "{:,}"),
+        "loss": ("last validation loss", "{:.5g}"),
+        "fingerprint": ("fingerprint of the weights", "{}"),
+    }
+    named = {
+        title: form.format(final[key])
+        for key, (title, form) in formats.items()
+        if final.get(key) is not None
+    }
+    return named | {key: value for key, value in final.items() if key not in formats}
+
+
+def _verification(run: Path, scores: Mapping[str, Any] | None) -> Iterator[str]:
+    command = f"evaluate {run}"
+    if scores is None:
+        yield missing("There are no scores yet.", command)
+    else:
+        yield (
+            f"<p>{scores['starts']} forecasts of the {escape(scores['split'])} split, pixels of "
+            f"{scores['pixel_metres'] / 1000:g} km. {escape(scores['pooling'])} "
+            'The <span class="best">best</span> value of each row is marked.</p>'
+        )
+        for metric in (name for name in METRICS if METRICS[name].shown):
+            yield from score_tables(metric, scores)
+    for name, caption in FIGURES.items():
+        yield figure(run / "figures" / f"{name}.png", caption, command)
+    if scores is not None:
+        yield "<details><summary>All other scores</summary>"
+        for metric in (name for name in METRICS if not METRICS[name].shown):
+            yield from score_tables(metric, scores)
+        yield "</details>"
+
+
+def _origin(run: Path) -> Iterator[str]:
+    for title, name in (("Versions", "versions.json"), ("Working copy", "git.json")):
+        content = _read_json(run / name)
+        if content is not None:
+            yield f"<h3>{title}</h3>{facts_table(content)}"
+    text = (run / "config.yaml").read_text(encoding="utf-8")
+    yield f"<h3>Configuration</h3><pre>{escape(text)}</pre>"
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as problem:
+        raise RunFolderError(
+            f"{path}: damaged ({problem}). Remove it and make it again"
+        ) from problem
+    return content

@@ -1,0 +1,1 @@
+"""What lies on disk: CF netCDF shards with a manifest, and how radar files become shards."""

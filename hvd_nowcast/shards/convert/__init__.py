@@ -1,0 +1,102 @@
+"""Radar files of many kinds, all opened as a `FrameSource`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hvd_nowcast.errors import ConfigError, InputError
+from hvd_nowcast.shards.convert.cf import open_cf, recognise_cf
+from hvd_nowcast.shards.convert.dwd_pycomlink import open_dwd_pycomlink, recognise_dwd_pycomlink
+from hvd_nowcast.shards.convert.source import FrameSource, Options
+
+Opener = Callable[[Sequence[Path], Options], FrameSource]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of input file.
+
+    Attributes
+    ----------
+    name
+        As given to ``--format``.
+    description
+        One line for people.
+    open
+        Paths to a source.
+    recognise
+        Whether a file is of this kind.
+    """
+
+    name: str
+    description: str
+    open: Opener
+    recognise: Callable[[Path], bool]
+
+
+# The more special kinds come first: the first that recognises a file takes it.
+FORMATS = {
+    kind.name: kind
+    for kind in (
+        Format(
+            "dwd-pycomlink",
+            "DWD RADOLAN-YW sample of the PyPI wheel pycomlink",
+            open_dwd_pycomlink,
+            recognise_dwd_pycomlink,
+        ),
+        Format("cf", "CF netCDF with a rain rate or reflectivity", open_cf, recognise_cf),
+    )
+}
+
+
+def open_source(
+    paths: Sequence[Path],
+    format: str | None = None,
+    variable: str | None = None,
+    relation: str | None = None,
+) -> FrameSource:
+    """Open radar files of one kind.
+
+    Parameters
+    ----------
+    paths
+        Files in any order; a folder stands for the files in it.
+    format
+        Name in `FORMATS`; recognised by content when None.
+    variable, relation
+        See `Options`.
+
+    Raises
+    ------
+    InputError
+        When files are missing, damaged, or do not fit each other.
+    ConfigError
+        When the format is not known.
+    """
+    files = [file for path in paths for file in _files(path)]
+    if format is not None and format not in FORMATS:
+        raise ConfigError(f"--format {format}: expected one of {', '.join(FORMATS)}")
+    kind = FORMATS[format] if format is not None else _recognised(files[0])
+    return kind.open(files, Options(variable, relation))
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.exists():
+        raise InputError(path, "there is no such file", "Check the path")
+    if not path.is_dir():
+        return [path]
+    files = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
+    if not files:
+        raise InputError(path, "the folder is empty", "Give radar files")
+    return files
+
+
+def _recognised(path: Path) -> Format:
+    for kind in FORMATS.values():
+        if kind.recognise(path):
+            return kind
+    raise InputError(
+        path, "of no known kind", f"Say which it is with --format: {', '.join(FORMATS)}"
+    )

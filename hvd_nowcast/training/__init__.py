@@ -1,0 +1,1 @@
+"""The run: schedule, step, checkpoints, interrupts and the loop that joins them."""

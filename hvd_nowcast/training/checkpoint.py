@@ -1,0 +1,182 @@
+"""Weights on disk: plain arrays and JSON, written aside, checked, then renamed.
+
+A checkpoint is two files: ``NAME.npz`` with one array per variable, and ``NAME.json`` with what
+else a resume needs and the SHA-256 of the arrays. The JSON is written last, so a checkpoint
+without it never was complete. Nothing is pickled and no code is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from hvd_nowcast.errors import CheckpointError
+from hvd_nowcast.shards.writer import atomic_output
+
+PREFIX = "step-"
+
+
+def variable_arrays(
+    model: keras.Model, optimiser: keras.Optimizer | None = None
+) -> dict[str, NDArray[Any]]:
+    """Every variable of a model, and of its optimiser, by a name that does not change."""
+    arrays = {f"model/{number:04d}/{v.path}": v.numpy() for number, v in enumerate(model.variables)}
+    if optimiser is not None:
+        for number, variable in enumerate(optimiser.variables):
+            arrays[f"optimiser/{number:04d}/{variable.path}"] = variable.numpy()
+    return arrays
+
+
+def fingerprint(model: keras.Model) -> str:
+    """SHA-256 over the bytes of all weights in order; equal weights, equal fingerprint."""
+    digest = hashlib.sha256()
+    for name, array in variable_arrays(model).items():
+        digest.update(name.split("/", 2)[2].encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def save_arrays(path: Path, arrays: dict[str, NDArray[Any]], facts: dict[str, Any]) -> None:
+    """Write ``path`` (``.npz``) and the JSON beside it.
+
+    Raises
+    ------
+    OutputError
+        When the disk is full or not writable; an older file of that name stays whole.
+    """
+    with atomic_output(path) as aside:
+        with aside.open("wb") as file:
+            np.savez(file, **arrays)
+        digest = _digest(aside)
+    with atomic_output(path.with_suffix(".json")) as aside:
+        aside.write_text(json.dumps({**facts, "sha256": digest}, indent=1), encoding="utf-8")
+
+
+def load_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Read what `save_arrays` wrote.
+
+    Raises
+    ------
+    CheckpointError
+        When a file is missing, damaged or not what its checksum says.
+    """
+    try:
+        facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        if _digest(path) != facts["sha256"]:
+            raise CheckpointError(
+                f"{path}: the arrays do not have the checksum of their .json file. Remove both "
+                "files; --resume then uses the checkpoint before them"
+            )
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}, facts
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as problem:
+        if isinstance(problem, CheckpointError):
+            raise
+        raise CheckpointError(f"{path}: not a readable checkpoint: {problem}") from problem
+
+
+def assign_arrays(
+    arrays: dict[str, NDArray[Any]],
+    path: Path,
+    model: keras.Model,
+    optimiser: keras.Optimizer | None = None,
+) -> None:
+    """Fill the variables of a model, and of its optimiser, from a checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        When names or shapes differ; nothing is assigned then.
+    """
+    targets = {f"model/{i:04d}/{v.path}": v for i, v in enumerate(model.variables)}
+    if optimiser is not None:
+        targets |= {f"optimiser/{i:04d}/{v.path}": v for i, v in enumerate(optimiser.variables)}
+    for name, variable in targets.items():
+        stored = arrays.get(name)
+        if stored is None or stored.shape != tuple(variable.shape):
+            came = "nothing" if stored is None else f"shape {stored.shape}"
+            raise CheckpointError(
+                f"{path}: variable {name} should have shape {tuple(variable.shape)}, the "
+                f"checkpoint holds {came}. Use the configuration the checkpoint was made with"
+            )
+    for name, variable in targets.items():
+        variable.assign(arrays[name])
+
+
+class CheckpointFolder:
+    """The checkpoints of a run, the newest ``keep`` of them.
+
+    Parameters
+    ----------
+    folder
+        Made when missing.
+    keep
+        Older ones are removed after a new one is complete.
+    """
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self._folder = folder
+        self._keep = keep
+
+    def save(
+        self, step: int, model: keras.Model, optimiser: keras.Optimizer, facts: dict[str, Any]
+    ) -> Path:
+        """Write the checkpoint of a step and remove old ones."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{PREFIX}{step:08d}.npz"
+        save_arrays(path, variable_arrays(model, optimiser), {**facts, "step": step})
+        self._prune(self.complete()[: -self._keep])
+        return path
+
+    def complete(self) -> list[Path]:
+        """Checkpoints with their JSON, oldest first."""
+        return sorted(
+            path.with_suffix(".npz")
+            for path in self._folder.glob(f"{PREFIX}*.json")
+            if path.with_suffix(".npz").exists()
+        )
+
+    def load_newest(
+        self, model: keras.Model, optimiser: keras.Optimizer
+    ) -> tuple[dict[str, Any], list[CheckpointError]]:
+        """Restore the newest checkpoint that is whole.
+
+        Returns
+        -------
+        facts, skipped
+            What was saved beside the arrays (empty when there is no checkpoint), and the errors of
+            newer checkpoints that had to be passed over.
+        """
+        skipped: list[CheckpointError] = []
+        for path in reversed(self.complete()):
+            try:
+                arrays, facts = load_arrays(path)
+            except CheckpointError as problem:
+                skipped.append(problem)
+                continue
+            assign_arrays(arrays, path, model, optimiser)
+            return facts, skipped
+        return {}, skipped
+
+    def _prune(self, old: Sequence[Path]) -> None:
+        for path in old:
+            # The JSON goes first: a checkpoint without it counts as absent.
+            path.with_suffix(".json").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return (
+            hashlib.file_digest(file, "sha256").hexdigest()
+            if hasattr(hashlib, "file_digest")
+            else hashlib.sha256(file.read()).hexdigest()
+        )

@@ -1,0 +1,112 @@
+"""What a forecast has to beat: persistence, and extrapolation along the optical flow."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvd_nowcast.errors import MissingDependencyError
+
+FLOW_FRAMES = 3
+DRY_STEP_DECIBEL = 5.0
+
+
+def persistence(frames: NDArray[np.floating[Any]], leads: int) -> NDArray[np.float32]:
+    """Repeat the newest frame.
+
+    Parameters
+    ----------
+    frames
+        Observed frames, shape (t, y, x), physical units, NaN where missing.
+    leads
+        Number of frames to forecast.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (leads, y, x); NaN where the newest frame is.
+    """
+    return np.repeat(frames[-1:].astype(np.float32), leads, axis=0)
+
+
+def optical_flow(
+    frames: NDArray[np.floating[Any]], leads: int, wet_threshold: float = 0.1
+) -> NDArray[np.float32]:
+    """Move the newest frame along the motion of the last three.
+
+    Motion is dense Lucas-Kanade of pySTEPS on the field in decibel, extrapolation is
+    semi-Lagrangian and of constant intensity (Pulkkinen et al. 2019,
+    doi:10.5194/gmd-12-4185-2019). Missing input is taken for dry.
+
+    Parameters
+    ----------
+    frames
+        Observed frames, shape (t, y, x) with at least two times, physical units, NaN where
+        missing.
+    leads
+        Number of frames to forecast.
+    wet_threshold
+        Weaker values are dry when the motion is sought, in the unit of the field.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (leads, y, x); NaN where the motion comes from outside the domain, all zero when
+        nothing in the newest frame is wet.
+
+    Raises
+    ------
+    MissingDependencyError
+        When pySTEPS is not installed.
+    ValueError
+        When there is only one frame.
+    """
+    if len(frames) < 2:
+        raise ValueError("optical flow needs at least two frames")
+    rain = np.nan_to_num(frames[-FLOW_FRAMES:].astype(np.float64))
+    if not (rain[-1] >= wet_threshold).any():
+        return np.zeros((leads, *rain.shape[1:]), np.float32)
+    import_pysteps()
+    from pysteps.motion.lucaskanade import dense_lucaskanade
+    from pysteps.nowcasts.extrapolation import forecast
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        velocity = dense_lucaskanade(_decibel(rain, wet_threshold))
+        moved: NDArray[np.floating[Any]] = forecast(rain[-1], velocity, leads)
+    return moved.astype(np.float32)
+
+
+def _decibel(rain: NDArray[np.float64], wet_threshold: float) -> NDArray[np.float64]:
+    """``10 log10 R``, dry pixels a fixed step below the threshold."""
+    decibel: NDArray[np.float64] = 10.0 * np.log10(np.maximum(rain, wet_threshold))
+    decibel[rain < wet_threshold] -= DRY_STEP_DECIBEL
+    return decibel
+
+
+def import_pysteps() -> ModuleType:
+    """Import pySTEPS without the line it prints.
+
+    Raises
+    ------
+    MissingDependencyError
+        When it, or OpenCV for its motion vectors, is not installed.
+    """
+    if "pysteps" in sys.modules:
+        return sys.modules["pysteps"]
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            import cv2  # noqa: F401  pysteps imports it lazily and fails only in mid-computation
+            import pysteps
+    except ImportError as problem:
+        raise MissingDependencyError(
+            "optical flow and spectra need pySTEPS and OpenCV: "
+            "pip install pysteps opencv-python-headless"
+        ) from problem
+    module: ModuleType = pysteps
+    return module

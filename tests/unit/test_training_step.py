@@ -1,0 +1,150 @@
+"""The step against the same sums taken by hand, and against other divisions of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from hvd_nowcast.config import LossSection, ModelSection, OptimiserSection
+from hvd_nowcast.loader.pipeline import Batch
+from hvd_nowcast.loader.scaling import LogRainScaling
+from hvd_nowcast.models.nowcast import build_nowcast
+from hvd_nowcast.parallel.communicator import SingleProcess
+from hvd_nowcast.training.loss import NowcastLoss
+from hvd_nowcast.training.step import StepResult, TrainingStep, build_optimiser
+
+SCALING = LogRainScaling(2.5)
+MODEL = ModelSection(filters=(4,), centre=4, residual=False)
+PLAIN = LossSection(error="mse", rain_weight=0.0)
+
+
+def make_batch(samples: int = 4, seed: int = 0, missing: float = 0.2) -> Batch:
+    generator = np.random.default_rng(seed)
+    frames = generator.random((samples, 8, 8, 5), np.float32)
+    weight = (generator.random((samples, 8, 8, 3)) > missing).astype(np.float32)
+    valid = np.ones((samples, 8, 8, 1), np.float32)
+    return Batch(*map(tf.constant, (frames[..., :2], valid, frames[..., 2:], weight)))
+
+
+def part(batch: Batch, start: int, stop: int) -> Batch:
+    return Batch(*(tensor[start:stop] for tensor in batch))
+
+
+class Recorder(SingleProcess):
+    """Keeps what a rank would send, so that a test can add the parts itself."""
+
+    def __init__(self) -> None:
+        self.sent: list[np.ndarray[Any, Any]] = []
+
+    def sum_tensors(self, tensors: Sequence[Any]) -> list[Any]:
+        self.sent = [np.asarray(tensor) for tensor in tensors]
+        return list(tensors)
+
+
+def make_step(
+    communicator: SingleProcess, clip: float | None = None, loss: LossSection = PLAIN
+) -> tuple[keras.Model, TrainingStep]:
+    keras.utils.set_random_seed(3)
+    model = build_nowcast(MODEL, 2, 3)
+    optimiser = build_optimiser(OptimiserSection(name="sgd"), model)
+    pixels = 4 * 8 * 8 * 3
+    step = TrainingStep(model, optimiser, NowcastLoss(loss, SCALING), communicator, clip, pixels)
+    return model, step
+
+
+def test_loss_is_the_mean_over_valid_pixels() -> None:
+    model, step = make_step(SingleProcess())
+    batch = make_batch()
+    forecast = np.asarray(model([batch.inputs, batch.valid_inputs]))
+    squared = (forecast - batch.target.numpy()) ** 2 * batch.weight.numpy()
+    result = step.train(batch, 0.1)
+    assert float(result.loss) == pytest.approx(squared.sum() / batch.weight.numpy().sum(), 1e-5)
+    assert float(result.valid) == pytest.approx(batch.weight.numpy().sum())
+
+
+def test_missing_target_pixels_have_no_influence() -> None:
+    batch = make_batch()
+    hidden = batch.target + 1e3 * (1 - batch.weight)
+    weights = []
+    for target in (batch.target, hidden):
+        model, step = make_step(SingleProcess())
+        step.train(batch._replace(target=target), 0.1)
+        weights.append([variable.numpy() for variable in model.variables])
+    for plain, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(plain, other)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 3, 4])
+def test_parts_of_a_batch_add_up_to_the_whole(cut: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, whole = make_batch(), Recorder()
+    # Sums are looked at without tf.function, which would hand over symbolic tensors.
+    monkeypatch.setattr(tf, "function", lambda function, **_: function)
+    make_step(whole)[1].train(batch, 0.0)
+    sums: list[Any] = [0.0] * len(whole.sent)
+    for start, stop in ((0, cut), (cut, 4)):
+        if start == stop:
+            continue
+        rank = Recorder()
+        make_step(rank)[1].train(part(batch, start, stop), 0.0)
+        sums = [total + sent for total, sent in zip(sums, rank.sent, strict=True)]
+    for expected, total in zip(whole.sent[:-1], sums[:-1], strict=True):
+        np.testing.assert_allclose(total, expected, atol=1e-6)
+
+
+def test_an_all_missing_batch_changes_nothing() -> None:
+    model, step = make_step(SingleProcess())
+    before = [variable.numpy() for variable in model.variables]
+    result = step.train(make_batch(missing=2.0), 0.1)
+    assert (float(result.loss), float(result.valid)) == (0.0, 0.0)
+    for old, variable in zip(before, model.variables, strict=True):
+        np.testing.assert_array_equal(old, variable.numpy())
+
+
+def test_not_a_number_makes_no_update_and_is_reported() -> None:
+    model, step = make_step(SingleProcess())
+    before = [variable.numpy() for variable in model.variables]
+    batch = make_batch()
+    result: StepResult = step.train(batch._replace(inputs=batch.inputs * np.nan), 0.1)
+    assert not bool(result.finite)
+    for old, variable in zip(before, model.variables, strict=True):
+        np.testing.assert_array_equal(old, variable.numpy())
+
+
+def test_clipping_acts_on_the_mean_gradient() -> None:
+    batch = make_batch()
+    free_model, free = make_step(SingleProcess())
+    start = [variable.numpy() for variable in free_model.variables]
+    norm = float(free.train(batch, 1.0).gradient_norm)
+    clipped_model, clipped = make_step(SingleProcess(), clip=norm / 4)
+    clipped.train(batch, 1.0)
+    for before, long, short in zip(
+        start, free_model.variables, clipped_model.variables, strict=True
+    ):
+        np.testing.assert_allclose((long.numpy() - before) / 4, short.numpy() - before, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        LossSection(error="mae", rain_weight=0.5, rain_weight_limit=3.0),
+        LossSection(error="mse", rain_weight=0.0, exceedance=0.3, thresholds=(1.0,)),
+    ],
+)
+def test_loss_formulas(section: LossSection) -> None:
+    rain = np.array([[[[0.0, 2.0, 50.0]]]])
+    target, forecast = SCALING.forward(rain), np.array([[[[0.1, 0.9, 1.0]]]])
+    error = np.abs(forecast - target) if section.error == "mae" else (forecast - target) ** 2
+    expected = error * (1 + section.rain_weight * np.minimum(rain, section.rain_weight_limit))
+    if section.exceedance:
+        soft = 1 / (1 + np.exp(-15.0 * (forecast - SCALING.forward(np.array(1.0)))))
+        cost = np.where(rain >= 1.0, 1.4 * (1 - soft), 0.6 * soft)
+        expected = expected + section.exceedance * cost
+    arguments = [tf.constant(value, tf.float64) for value in (forecast, target)]
+    weight = tf.constant([[[[1.0, 1.0, 0.0]]]], tf.float64)
+    loss = NowcastLoss(section, SCALING)(*arguments, weight)
+    assert float(loss) == pytest.approx(expected[..., :2].sum(), rel=1e-6)
