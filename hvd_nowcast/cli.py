@@ -19,7 +19,7 @@ INPUTS = click.Path(path_type=Path)
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="hvd-nowcast")
 def program() -> None:
-    """Train, verify and run deep-learning nowcasts on radar data.
+    r"""Train, verify and run deep-learning nowcasts on radar data.
 
     \b
     From radar files to a verified forecast:
@@ -64,7 +64,7 @@ def build(
     size: str,
     seed: int,
 ) -> None:
-    """Turn radar files into shards with a manifest.
+    r"""Turn radar files into shards with a manifest.
 
     \b
     Formats: cf, dwd-pycomlink, knmi, fmi-pgm, openmrg, mrms, sevir, synthetic (no INPUTS).

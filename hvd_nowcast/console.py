@@ -39,7 +39,7 @@ def progress(
     initial: int = 0,
 ) -> tqdm[Item]:
     """Iterate with a progress bar on a terminal; silent in a batch log."""
-    return tqdm(
+    return tqdm(  # type: ignore[return-value]
         items, desc=what, total=total, unit=unit, initial=initial, disable=None, leave=False
     )
 

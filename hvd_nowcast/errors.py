@@ -9,8 +9,8 @@
     +-- MissingDependencyError     4   an optional package or tool is not installed (ImportError)
     +-- RunFolderError             5   a run folder is missing, taken, or of another configuration
     |   +-- CheckpointError        5   a checkpoint is damaged
-    +-- OutputError                6   a result cannot be written: disk full, no permission (OSError)
-    +-- NotFiniteError             7   the loss or a gradient became NaN or infinite (ArithmeticError)
+    +-- OutputError                6   a result cannot be written: disk full, ... (OSError)
+    +-- NotFiniteError             7   loss or gradient became NaN or infinite (ArithmeticError)
     +-- Interrupted               85   stopped by a signal after saving; resume continues
 
 Status 85 is the one a batch script requeues on. Each message says what was expected, what came,

@@ -23,6 +23,7 @@ from hvd_nowcast.shards.writer import atomic_output
 from hvd_nowcast.verification.baselines import import_pysteps, optical_flow, persistence
 from hvd_nowcast.verification.evaluation import Evaluation, Setting
 from hvd_nowcast.verification.example import Example
+from hvd_nowcast.verification.scores import import_scores
 from hvd_nowcast.verification.windows import Window, choose_starts, read_windows
 
 Array = NDArray[np.float32]
@@ -61,8 +62,7 @@ def evaluate(
     split
         ``train``, ``validation`` or ``test``.
     every_minutes
-        A forecast starts (its newest input frame is) at each multiple of this in the day; the
-        time step of the archive takes every possible start.
+        A forecast starts (its newest input frame is) at each multiple of this in the day.
     sources
         Out of ``model``, ``persistence`` and ``optical_flow``.
 
@@ -77,22 +77,22 @@ def evaluate(
         When the split, a source or the number of minutes cannot be.
     InputError
         When the archive does not fit the model, or the split holds no such start.
+    MissingDependencyError
+        When the package `scores` is not installed.
     """
     folder = Path(shards_folder)
     manifest = Manifest.load(folder)
     _check_fit(predictor, manifest, folder, split)
+    import_scores()
     index = build_index(manifest, split, predictor.frames_in, predictor.frames_out)
     chosen = choose_starts(index, every_minutes, manifest.step_seconds)
     if not chosen:
         raise _no_starts(folder, split, every_minutes, len(index), predictor)
-    usable = usable_sources(sources, predictor.frames_in)
-    start = Evaluation.zero(
-        _setting(predictor, manifest), split, usable, spectra="optical_flow" in usable
-    )
+    empty = _nothing_yet(predictor, manifest, split, sources)
     with closing(ReaderPool(folder)) as pool:
         windows = read_windows(index, pool, manifest.packing.table(), chosen)
         watched = console.progress(windows, "evaluating", total=len(chosen), unit="start")
-        return score_windows(start, watched, predictor)
+        return score_windows(empty, watched, predictor)
 
 
 def score_windows(
@@ -225,10 +225,12 @@ def _forecasters(predictor: NowcastModel, wet_threshold: float) -> dict[str, For
     }
 
 
-def _setting(predictor: NowcastModel, manifest: Manifest) -> Setting:
+def _nothing_yet(
+    predictor: NowcastModel, manifest: Manifest, split: str, sources: Sequence[str]
+) -> Evaluation:
     quantity = QUANTITIES[manifest.quantity]
     step_minutes = manifest.step_seconds / 60.0
-    return Setting(
+    setting = Setting(
         quantity.name,
         quantity.units,
         tuple(map(float, quantity.thresholds)),
@@ -237,6 +239,8 @@ def _setting(predictor: NowcastModel, manifest: Manifest) -> Setting:
         (int(manifest.grid.shape[0]), int(manifest.grid.shape[1])),
         quantity.wet_threshold if quantity.name == "rain_rate" else None,
     )
+    usable = usable_sources(sources, predictor.frames_in)
+    return Evaluation.zero(setting, split, usable, spectra="optical_flow" in usable)
 
 
 def _check_fit(predictor: NowcastModel, manifest: Manifest, folder: Path, split: str) -> None:

@@ -68,11 +68,11 @@ class ReflectivityRelation:
     b: float
     source: str
 
-    def rain_rate(self, reflectivity: NDArray[np.floating]) -> NDArray[np.floating]:
+    def rain_rate(self, reflectivity: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
         """Rain rate in mm h-1 of a reflectivity in dBZ, NaN where that is NaN."""
         return (10.0 ** (reflectivity / 10.0) / self.a) ** (1.0 / self.b)
 
-    def reflectivity(self, rain_rate: NDArray[np.floating]) -> NDArray[np.floating]:
+    def reflectivity(self, rain_rate: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
         """Reflectivity in dBZ of a positive rain rate in mm h-1."""
         return 10.0 * np.log10(self.a * rain_rate**self.b)
 

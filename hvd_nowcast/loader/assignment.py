@@ -9,12 +9,13 @@ no special case, and a resume needs one integer.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-def epoch_order(weights: NDArray[np.floating], seed: int, epoch: int) -> NDArray[np.int64]:
+def epoch_order(weights: NDArray[np.floating[Any]], seed: int, epoch: int) -> NDArray[np.int64]:
     """Order in which the windows of an archive are drawn in one epoch.
 
     An epoch has as many draws as windows. Each window is drawn ``n w / sum(w)`` times, rounded
@@ -43,7 +44,7 @@ def epoch_order(weights: NDArray[np.floating], seed: int, epoch: int) -> NDArray
 
 
 def batch_windows(
-    weights: NDArray[np.floating], seed: int, global_batch: int, step: int
+    weights: NDArray[np.floating[Any]], seed: int, global_batch: int, step: int
 ) -> NDArray[np.int64]:
     """Windows of the global batch of one step, shape ``(global_batch,)``."""
     samples = step * global_batch + np.arange(global_batch)

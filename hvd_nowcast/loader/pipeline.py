@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from hvd_nowcast.config import DataSection
 from hvd_nowcast.loader.assignment import batch_windows
-from hvd_nowcast.loader.scaling import Codes, Scaling, scaled_table
+from hvd_nowcast.loader.scaling import Scaling, scaled_table
 from hvd_nowcast.shards.index import WindowIndex
 from hvd_nowcast.shards.reader import ReaderPool
-from hvd_nowcast.shards.schema import Packing
+from hvd_nowcast.shards.schema import Codes, Packing
 
 PREFETCHED_BATCHES = 2
 CROP_CANDIDATES = 4

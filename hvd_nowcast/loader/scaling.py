@@ -14,9 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvd_nowcast.errors import ConfigError
-from hvd_nowcast.shards.schema import Packing
-
-Codes = NDArray[np.uint8] | NDArray[np.uint16]
+from hvd_nowcast.shards.schema import Codes, Packing
 
 
 @dataclass(frozen=True)
@@ -35,11 +33,11 @@ class LogRainScaling:
     reference: float = 0.1
     kind: str = "log-rain"
 
-    def forward(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
+    def forward(self, values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
         """Scaled values; NaN stays NaN."""
         return np.log1p(values / self.reference) / self.scale
 
-    def inverse(self, scaled: NDArray[np.floating]) -> NDArray[np.floating]:
+    def inverse(self, scaled: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
         """Rain rate in mm h-1, never negative."""
         return self.reference * np.expm1(np.maximum(scaled, 0.0) * self.scale)
 
@@ -57,11 +55,11 @@ class LinearScaling:
     scale: float
     kind: str = "linear"
 
-    def forward(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
+    def forward(self, values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
         """Scaled values; NaN stays NaN."""
         return values / self.scale
 
-    def inverse(self, scaled: NDArray[np.floating]) -> NDArray[np.floating]:
+    def inverse(self, scaled: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
         """Physical value, never negative."""
         return np.maximum(scaled, 0.0) * self.scale
 

@@ -18,12 +18,8 @@ def normalisation(kind: str, name: str) -> list[keras.Layer]:
     name
         Prefix of the layer's name.
     """
-    choices = {
-        "none": lambda: [],
-        "group": lambda: [layers.GroupNormalization(GROUPS, name=f"{name}_norm")],
-        "layer": lambda: [layers.GroupNormalization(1, name=f"{name}_norm")],
-    }
-    return choices[kind]()
+    groups = {"none": 0, "group": GROUPS, "layer": 1}[kind]
+    return [layers.GroupNormalization(groups, name=f"{name}_norm")] if groups else []
 
 
 def double_convolution(

@@ -159,6 +159,7 @@ def label_line_ends(axes: Axes, ends: dict[str, float], x: float) -> None:
     low, high = axes.get_ylim()
     gap = 0.085 * (high - low)
     heights = np.array(spread(list(ends.values()), gap))
+    heights -= max(0.0, heights.max(initial=low) - high + 0.5 * gap)
     heights += max(0.0, low + 0.5 * gap - heights.min(initial=high))
     for source, height in zip(ends, heights, strict=True):
         style = SOURCE_STYLES[source]

@@ -85,7 +85,7 @@ def _draw_loss(axes: Axes, records: Records) -> None:
         best = min(range(len(losses)), key=losses.__getitem__)
         axes.set_title(f"best validation loss {losses[best]:.4g} at step {steps[best]}")
         axes.plot(steps[best], losses[best], "o", ms=9, mfc="none", mec=colour, mew=1.5)
-    axes.legend(frameon=False, loc="upper right", fontsize=8.5)
+    axes.legend(frameon=False, fontsize=8.5)
 
 
 def _series(records: Records, name: str) -> tuple[list[int], list[float]]:

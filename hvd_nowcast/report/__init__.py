@@ -96,31 +96,26 @@ def _headline(scores: Mapping[str, Any] | None) -> Iterator[str]:
         return
     threshold = scores["thresholds"][min(1, len(scores["thresholds"]) - 1)]
     parts = []
-    for minute in HEADLINE_MINUTES:
-        if minute in scores["lead_minutes"]:
-            place = scores["lead_minutes"].index(minute)
-            values = [
-                f"{label(source)} {number(table['csi'][str(threshold)][place])}"
-                for source, table in scores["scores"].items()
-            ]
-            parts.append(f"after {minute} min {', '.join(values)}")
-    if parts:
-        limit = f"{threshold:g} {readable_units(scores['units'])}".strip()
-        yield f'<p class="lead">CSI at {escape(limit)}: {"; ".join(map(escape, parts))}.</p>'
+    minutes = scores["lead_minutes"]
+    for minute in [m for m in HEADLINE_MINUTES if m in minutes] or minutes[-1:]:
+        values = [
+            f"{label(source)} {number(table['csi'][str(threshold)][minutes.index(minute)])}"
+            for source, table in scores["scores"].items()
+        ]
+        parts.append(f"after {minute} min {', '.join(values)}")
+    limit = f"{threshold:g} {readable_units(scores['units'])}".strip()
+    yield f'<p class="lead">CSI at {escape(limit)}: {"; ".join(map(escape, parts))}.</p>'
 
 
 def _training(run: Path) -> Iterator[str]:
+    command = f"train {run}/config.yaml --run {run} --resume"
     final = _read_json(run / "final.json")
     if final is None:
-        yield missing(
-            "The training has not finished.", f"train {run}/config.yaml --run {run} --resume"
-        )
+        yield missing("The training has not finished.", command)
     else:
         yield facts_table(_training_facts(final))
     yield figure(
-        run / "figures" / "training.png",
-        "Loss and learning rate over the steps.",
-        f"report {run}",
+        run / "figures" / "training.png", "Loss and learning rate over the steps.", command
     )
 
 
@@ -169,7 +164,7 @@ def _verification(run: Path, scores: Mapping[str, Any] | None) -> Iterator[str]:
 def _origin(run: Path) -> Iterator[str]:
     for title, name in (("Versions", "versions.json"), ("Working copy", "git.json")):
         content = _read_json(run / name)
-        if content is not None:
+        if content:
             yield f"<h3>{title}</h3>{facts_table(content)}"
     text = (run / "config.yaml").read_text(encoding="utf-8")
     yield f"<h3>Configuration</h3><pre>{escape(text)}</pre>"

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from hvd_nowcast import console
 from hvd_nowcast.errors import InputError, OutputError
@@ -51,7 +52,9 @@ def build_shards(
     _claim(folder)
     summary = GridSummary.of(source.grid)
     entries, masked, valid = [], 0, 0
-    with console.progress(None, "shards", sum(len(p.frames) for p in plans), "frame") as bar:
+    total = sum(len(plan.frames) for plan in plans)
+    bar: tqdm[None] = console.progress(None, "shards", total, "frame")
+    with bar:
         for plan in plans:
             writing = _ShardFrames(source, plan, bar)
             entries.append(_write(source, plan, writing, folder))
@@ -91,7 +94,7 @@ def plan_shards(source: FrameSource, split: SplitRule, frames_per_shard: int) ->
         )
     if dropped:
         console.note(f"{dropped} of {len(where)} frames fall outside all splits and are left out")
-    plans = []
+    plans: list[_Plan] = []
     edges = np.flatnonzero(np.diff(where)) + 1
     for part in np.split(np.arange(len(where)), edges):
         if where[part[0]] == DROPPED:
@@ -160,8 +163,8 @@ def _claim(folder: Path) -> None:
         there = [path for path in folder.iterdir() if path != marker]
         if there and not marker.exists():
             raise OutputError(
-                f"{folder}: already holds {there[0].name}; choose a new folder for --out, or remove "
-                "this one first"
+                f"{folder}: already holds {there[0].name}; choose a new folder for --out, or "
+                "remove this one first"
             )
         marker.touch()
         for path in there:

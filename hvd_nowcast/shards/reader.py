@@ -96,7 +96,7 @@ class ShardReader:
         """Close the file."""
         self.close()
 
-    def _find_variable(self) -> netCDF4.Variable:
+    def _find_variable(self) -> netCDF4.Variable[Any]:
         found = [name for name in QUANTITIES if name in self._dataset.variables]
         if len(found) != 1:
             wanted = " or ".join(QUANTITIES)

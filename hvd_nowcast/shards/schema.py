@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from hvd_nowcast.grid import Grid
 
-Codes = NDArray[np.uint8] | NDArray[np.uint16]
+# uint8 or uint16.
+Codes = NDArray[np.unsignedinteger[Any]]
 Times = NDArray[np.datetime64]
 
 CODE_COUNTS = {"uint8": 256, "uint16": 65536}
@@ -90,7 +91,7 @@ class Packing:
         values[self.fill] = np.nan
         return values
 
-    def encode(self, values: NDArray[np.floating]) -> Codes:
+    def encode(self, values: NDArray[np.floating[Any]]) -> Codes:
         """Nearest codes of values, the missing code for NaN.
 
         Raises

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import netCDF4
 import numpy as np
@@ -69,7 +70,7 @@ def _make_durable(path: Path) -> None:
         path.chmod(0o644)
 
 
-def compression(dataset: netCDF4.Dataset) -> dict[str, object]:
+def compression(dataset: netCDF4.Dataset) -> dict[str, Any]:
     """Compression settings: zstd where the library has it, else zlib, both with shuffle."""
     kind = "zstd" if dataset.has_zstd_filter() else "zlib"
     return {"compression": kind, "complevel": 1, "shuffle": True}
@@ -159,7 +160,7 @@ def netcdf_output(path: Path) -> Iterator[netCDF4.Dataset]:
         raise OSError(errno.ENOSPC if free < 64 else errno.EIO, str(problem)) from problem
 
 
-def _packed_variable(dataset: netCDF4.Dataset, header: ShardHeader) -> netCDF4.Variable:
+def _packed_variable(dataset: netCDF4.Dataset, header: ShardHeader) -> netCDF4.Variable[Any]:
     quantity, packing = QUANTITIES[header.quantity], header.packing
     variable = dataset.createVariable(
         quantity.name,

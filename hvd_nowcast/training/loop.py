@@ -130,7 +130,7 @@ class TrainingRun:
         bar = console.progress(
             batches, "training", total=training.steps, unit="step", initial=progress.step
         )
-        lines = _Lines(bar.disable, training.steps)
+        lines = _Lines(bool(bar.disable), training.steps)
         started = time.perf_counter()
         for batch in bar:
             rate = learning_rate(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 
 from hvd_nowcast.config import LossSection
-from hvd_nowcast.loader.scaling import Scaling
+from hvd_nowcast.loader.scaling import LinearScaling, Scaling
 
 # Slope of the soft threshold in scaled units: from 12 % to 88 % within 0.27.
 EXCEEDANCE_STEEPNESS = 15.0
@@ -61,7 +62,7 @@ class NowcastLoss:
     def _exceedance(self, forecast: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
         count = tf.zeros_like(target)
         for threshold in self._section.thresholds:
-            level = tf.cast(self._scaling.forward(threshold), target.dtype)
+            level = tf.cast(self._scaling.forward(np.array(threshold)), target.dtype)
             observed = tf.cast(target >= level, target.dtype)
             probability = tf.sigmoid(EXCEEDANCE_STEEPNESS * (forecast - level))
             misses, false_alarms = observed * (1 - probability), (1 - observed) * probability
@@ -72,6 +73,6 @@ class NowcastLoss:
 def _physical(scaling: Scaling, scaled: tf.Tensor) -> tf.Tensor:
     # The same formulas as Scaling.inverse, on tensors.
     positive = tf.maximum(scaled, 0.0)
-    if scaling.kind == "linear":
+    if isinstance(scaling, LinearScaling):
         return positive * scaling.scale
     return scaling.reference * tf.math.expm1(positive * scaling.scale)

@@ -83,6 +83,22 @@ class SourceSums:
         )
 
 
+def import_scores() -> None:
+    """Import the package `scores`, which brings SciPy and xarray.
+
+    Raises
+    ------
+    MissingDependencyError
+        When it is not installed.
+    """
+    try:
+        import scores.categorical  # noqa: F401
+    except ImportError as problem:
+        raise MissingDependencyError(
+            "verification needs the package scores: pip install scores"
+        ) from problem
+
+
 def fss_windows(spacing: float, kilometres: Sequence[float] = FSS_KILOMETRES) -> tuple[int, ...]:
     """Sides of the FSS windows in pixels, at least one.
 
@@ -107,13 +123,10 @@ def contingency_scores(sums: ContingencySums) -> dict[str, Floats]:
     MissingDependencyError
         When the package `scores` is not installed.
     """
-    try:
-        import xarray
-        from scores.categorical import BasicContingencyManager
-    except ImportError as problem:
-        raise MissingDependencyError(
-            "scores need the package scores: pip install scores"
-        ) from problem
+    import_scores()
+    import xarray
+    from scores.categorical import BasicContingencyManager
+
     counts = {
         "tp_count": sums.hits,
         "fn_count": sums.misses,

@@ -1,7 +1,9 @@
 """Evaluation: which starts are taken, what comes out, and how archives that do not fit are met."""
 
 import json
+import sys
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from hvd_nowcast.errors import ConfigError, InputError, MissingDependencyError, 
 from hvd_nowcast.evaluate import (
     SOURCES,
     evaluate,
+    evaluate_run,
     score_windows,
     usable_sources,
     write_scores,
@@ -206,6 +209,42 @@ def test_one_input_frame_is_too_few_for_optical_flow(capsys):
     pytest.importorskip("pysteps")
     assert usable_sources(SOURCES, 1) == NO_FLOW
     assert "two input frames" in capsys.readouterr().err
+
+
+def test_without_scores_nothing_is_begun(monkeypatch, archive):
+    monkeypatch.setitem(sys.modules, "scores.categorical", None)
+    with pytest.raises(MissingDependencyError, match="pip install scores"):
+        evaluate(FakePredictor(), archive)
+
+
+@pytest.mark.parametrize("own_shards", [True, False])
+def test_a_run_gets_scores_and_figures(monkeypatch, tmp_path, archive, own_shards):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("pysteps")
+    predictor = FakePredictor()
+    shards = str(archive) if own_shards else "elsewhere"
+    predictor.config = SimpleNamespace(data=SimpleNamespace(shards=shards))
+    module = SimpleNamespace(Predictor=SimpleNamespace(load=lambda folder: predictor))
+    monkeypatch.setitem(sys.modules, "hvd_nowcast.predictor", module)
+    other = tmp_path / "copy.json"
+    given = None if own_shards else archive
+    lines = list(evaluate_run(tmp_path / "run", given, json_file=other))
+    assert lines[0].startswith("CSI at 1.0")
+    written = json.loads(other.read_text())
+    assert json.loads((tmp_path / "run" / "scores.json").read_text()) == written
+    assert (tmp_path / "run" / "figures" / "maps.png").is_file()
+    assert len(lines) == 1 + 2 + 4
+
+
+def test_a_run_without_matplotlib_gets_scores(monkeypatch, tmp_path, archive, capsys):
+    pytest.importorskip("pysteps")
+    predictor = FakePredictor()
+    module = SimpleNamespace(Predictor=SimpleNamespace(load=lambda folder: predictor))
+    monkeypatch.setitem(sys.modules, "hvd_nowcast.predictor", module)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    lines = list(evaluate_run(tmp_path / "run", archive))
+    assert lines[-1] == f"scores: {tmp_path / 'run' / 'scores.json'}"
+    assert "pip install matplotlib" in capsys.readouterr().err
 
 
 def test_scores_that_cannot_be_written(tmp_path):

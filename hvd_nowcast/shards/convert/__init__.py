@@ -9,6 +9,11 @@ from pathlib import Path
 from hvd_nowcast.errors import ConfigError, InputError
 from hvd_nowcast.shards.convert.cf import open_cf, recognise_cf
 from hvd_nowcast.shards.convert.dwd_pycomlink import open_dwd_pycomlink, recognise_dwd_pycomlink
+from hvd_nowcast.shards.convert.fmi_pgm import open_fmi_pgm, recognise_fmi_pgm
+from hvd_nowcast.shards.convert.knmi import open_knmi, recognise_knmi
+from hvd_nowcast.shards.convert.mrms import open_mrms, recognise_mrms
+from hvd_nowcast.shards.convert.openmrg import open_openmrg, recognise_openmrg
+from hvd_nowcast.shards.convert.sevir import open_sevir, recognise_sevir
 from hvd_nowcast.shards.convert.source import FrameSource, Options
 
 Opener = Callable[[Sequence[Path], Options], FrameSource]
@@ -46,6 +51,11 @@ FORMATS = {
             open_dwd_pycomlink,
             recognise_dwd_pycomlink,
         ),
+        Format("openmrg", "OpenMRG radar netCDF of Gothenburg", open_openmrg, recognise_openmrg),
+        Format("knmi", "KNMI 5-minute rainfall, HDF5", open_knmi, recognise_knmi),
+        Format("sevir", "SEVIR VIL events, HDF5, with CATALOG.csv", open_sevir, recognise_sevir),
+        Format("fmi-pgm", "FMI composites, PGM or PGM.GZ", open_fmi_pgm, recognise_fmi_pgm),
+        Format("mrms", "MRMS precipitation rate, GRIB2", open_mrms, recognise_mrms),
         Format("cf", "CF netCDF with a rain rate or reflectivity", open_cf, recognise_cf),
     )
 }

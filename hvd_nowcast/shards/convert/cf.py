@@ -10,7 +10,7 @@ from typing import Any
 import netCDF4
 import numpy as np
 
-from hvd_nowcast.errors import InputError
+from hvd_nowcast.errors import ConfigError, InputError
 from hvd_nowcast.grid import RELATIONS, Grid, ReflectivityRelation
 from hvd_nowcast.shards.convert.netcdf import (
     attributes_of,
@@ -53,7 +53,7 @@ class _File:
     """One open input file."""
 
     path: Path
-    variable: netCDF4.Variable
+    variable: netCDF4.Variable[Any]
     times: Times
     grid: Grid
     flipped: bool
@@ -130,7 +130,7 @@ def _candidates(dataset: netCDF4.Dataset) -> list[str]:
     return by_standard_name or [name for name in NAMES if name in dataset.variables]
 
 
-def _find(dataset: netCDF4.Dataset, path: Path, wanted: str | None) -> netCDF4.Variable:
+def _find(dataset: netCDF4.Dataset, path: Path, wanted: str | None) -> netCDF4.Variable[Any]:
     candidates = [wanted] if wanted else _candidates(dataset)
     there = ", ".join(dataset.variables) or "none"
     if len(candidates) != 1:
@@ -144,7 +144,7 @@ def _find(dataset: netCDF4.Dataset, path: Path, wanted: str | None) -> netCDF4.V
 
 
 def _grid(
-    path: Path, dataset: netCDF4.Dataset, variable: netCDF4.Variable, y_name: str, x_name: str
+    path: Path, dataset: netCDF4.Dataset, variable: netCDF4.Variable[Any], y_name: str, x_name: str
 ) -> tuple[Grid, bool]:
     axes = []
     for name, size in ((y_name, variable.shape[1]), (x_name, variable.shape[2])):
@@ -160,7 +160,7 @@ def _grid(
     return Grid(x, y[::-1] if flipped else y, _projection(dataset, variable)), bool(flipped)
 
 
-def _projection(dataset: netCDF4.Dataset, variable: netCDF4.Variable) -> dict[str, Any]:
+def _projection(dataset: netCDF4.Dataset, variable: netCDF4.Variable[Any]) -> dict[str, Any]:
     name = getattr(variable, "grid_mapping", "")
     if name not in dataset.variables:
         return {}
@@ -204,7 +204,7 @@ def _conversion(
     )
 
 
-def _packing(variable: netCDF4.Variable, factor: float) -> Packing:
+def _packing(variable: netCDF4.Variable[Any], factor: float) -> Packing:
     """The input's own packing where it is one of ours, so that nothing is lost."""
     fill = getattr(variable, "_FillValue", None)
     if str(variable.dtype) in ("uint8", "uint16") and fill is not None:
@@ -215,23 +215,28 @@ def _packing(variable: netCDF4.Variable, factor: float) -> Packing:
     return RAIN_PACKING
 
 
-def relation_of(
-    attributes: Any, wanted: str | None, usual: str = "marshall-palmer"
-) -> ReflectivityRelation:
-    """The relation to use: the one asked for, the file's own, or the usual one.
+def relation_named(name: str) -> ReflectivityRelation:
+    """Look up a reflectivity-rain relation.
 
     Raises
     ------
-    InputError
-        When the one asked for is not known.
+    ConfigError
+        When it is not known.
     """
-    if wanted is not None and wanted not in RELATIONS:
-        raise InputError("--relation", f"{wanted} is not known", f"Known: {', '.join(RELATIONS)}")
-    if wanted is None and {"zr_a", "zr_b"} <= set(attributes.ncattrs()):
-        a, b = float(attributes.zr_a), float(attributes.zr_b)
-        named = [r for r in RELATIONS.values() if (r.a, r.b) == (a, b)]
-        return named[0] if named else ReflectivityRelation("file", a, b, "attributes of the file")
-    return RELATIONS[wanted or usual]
+    if name not in RELATIONS:
+        raise ConfigError(f"--relation {name}: expected one of {', '.join(RELATIONS)}")
+    return RELATIONS[name]
+
+
+def relation_of(attributes: Any, wanted: str | None) -> ReflectivityRelation:
+    """Choose a relation: the one asked for, the file's own, or Marshall and Palmer's."""
+    if wanted is not None:
+        return relation_named(wanted)
+    if not {"zr_a", "zr_b"} <= set(attributes.ncattrs()):
+        return RELATIONS["marshall-palmer"]
+    a, b = float(attributes.zr_a), float(attributes.zr_b)
+    named = [relation for relation in RELATIONS.values() if (relation.a, relation.b) == (a, b)]
+    return named[0] if named else ReflectivityRelation("file", a, b, "attributes of the file")
 
 
 def rain_from_reflectivity(relation: ReflectivityRelation) -> Callable[[Field], Field]:

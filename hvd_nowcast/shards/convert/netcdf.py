@@ -48,7 +48,7 @@ def open_netcdf(path: Path) -> netCDF4.Dataset:
     return dataset
 
 
-def bounded(path: Path, variable: netCDF4.Variable) -> None:
+def bounded(path: Path, variable: netCDF4.Variable[Any]) -> None:
     """Refuse a variable that declares far more than its file can hold, before it is allocated.
 
     Raises
@@ -67,7 +67,7 @@ def bounded(path: Path, variable: netCDF4.Variable) -> None:
         )
 
 
-def read_times(path: Path, variable: netCDF4.Variable, round_to_seconds: int = 1) -> Times:
+def read_times(path: Path, variable: netCDF4.Variable[Any], round_to_seconds: int = 1) -> Times:
     """Times of a CF time variable as ``datetime64[s]``.
 
     Raises
@@ -81,11 +81,10 @@ def read_times(path: Path, variable: netCDF4.Variable, round_to_seconds: int = 1
         raise InputError(
             path, f"expected {variable.name} with CF units and no gaps", "Repair its attributes"
         )
+    calendar = getattr(variable, "calendar", "standard")
     try:
-        start = netCDF4.num2date(0, units, getattr(variable, "calendar", "standard"))
-        seconds_per_unit = (
-            netCDF4.num2date(1, units, getattr(variable, "calendar", "standard")) - start
-        ).total_seconds()
+        start, after = np.asarray(netCDF4.num2date(np.array([0, 1]), units, calendar))
+        seconds_per_unit = (after - start).total_seconds()
     except (ValueError, TypeError) as problem:
         raise InputError(
             path, f"{variable.name} has the units {units!r}, not CF time units", "Repair them"
@@ -103,7 +102,7 @@ def attributes_of(item: Any, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def decoded(variable: netCDF4.Variable, codes: NDArray[Any]) -> NDArray[np.float32]:
+def decoded(variable: netCDF4.Variable[Any], codes: NDArray[Any]) -> NDArray[np.float32]:
     """Values of stored codes by the variable's own packing, NaN where missing."""
     missing = np.zeros(codes.shape, bool)
     for name in ("_FillValue", "missing_value"):
