@@ -121,8 +121,9 @@ class Predictor:
         rows, columns = frames.shape[1:]
         total = np.zeros((self.frames_out, rows, columns), np.float32)
         weights = np.zeros((rows, columns), np.float32)
-        for y in tile_slices(rows, TILE, OVERLAP):
-            for x in tile_slices(columns, TILE, OVERLAP):
+        multiple = size_multiple(self.config.model)
+        for y in tile_slices(rows, TILE, OVERLAP, multiple):
+            for x in tile_slices(columns, TILE, OVERLAP, multiple):
                 weight = _ramp(y, rows)[:, None] * _ramp(x, columns)[None, :]
                 total[:, y, x] += weight * self._forecast_tile(frames[:, y, x])
                 weights[y, x] += weight
@@ -144,14 +145,18 @@ class Predictor:
         return self._scaling.inverse(forecast).transpose(2, 0, 1).astype(np.float32)
 
 
-def tile_slices(size: int, tile: int, overlap: int) -> Iterator[slice]:
-    """Equal, overlapping slices that cover ``range(size)``; one when it fits in a tile."""
+def tile_slices(size: int, tile: int, overlap: int, multiple: int) -> Iterator[slice]:
+    """Cover ``range(size)`` by slices of at most ``tile`` that overlap by ``overlap`` or more.
+
+    Starts are multiples of what the network halves down to, so that a pixel is pooled with the
+    same neighbours in every tile.
+    """
     if size <= tile:
         yield slice(0, size)
         return
-    count = -(-(size - overlap) // (tile - overlap))
-    for start in np.linspace(0, size - tile, count).round().astype(int):
-        yield slice(int(start), int(start) + tile)
+    step = (tile - overlap) // multiple * multiple
+    for start in range(0, round_up(size - tile, step) + 1, step):
+        yield slice(start, min(start + tile, size))
 
 
 def _ramp(part: slice, size: int) -> Array:

@@ -43,7 +43,8 @@ class StepResult(NamedTuple):
 def build_optimiser(section: OptimiserSection, model: keras.Model) -> keras.Optimizer:
     """Make the optimiser with its slots, so that a checkpoint can fill them before step 0."""
     kinds = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}
-    optimiser = kinds[section.name](learning_rate=section.learning_rate)
+    # A fixed name: Keras numbers its own by what this process built before.
+    optimiser = kinds[section.name](learning_rate=section.learning_rate, name="optimiser")
     optimiser.build(model.trainable_variables)
     return optimiser
 

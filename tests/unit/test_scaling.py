@@ -29,7 +29,7 @@ def test_fit_is_the_root_mean_square_of_wet_log_rain() -> None:
     generator = np.random.default_rng(0)
     codes = generator.integers(0, 100, (5, 8, 9)).astype(np.uint16)
     codes[0, 0, :3] = PACKING.fill
-    rain = codes[codes != PACKING.fill] * 0.12
+    rain = (codes[codes != PACKING.fill] * 0.12).astype(np.float32).astype(np.float64)
     expected = np.sqrt(np.mean(np.log1p(rain[rain >= 0.1] / 0.1) ** 2))
     scaling = fit_scaling("rain_rate", PACKING, 0.1, iter(codes))
     assert scaling.scale == pytest.approx(expected, rel=1e-12)

@@ -1,0 +1,165 @@
+"""Whole tiny runs inside this process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hvd_nowcast.config import load_config
+from hvd_nowcast.errors import Interrupted, NotFiniteError, ShardError
+from hvd_nowcast.parallel.communicator import SingleProcess
+from hvd_nowcast.predictor import Predictor
+from hvd_nowcast.training.loop import TrainingRun
+from hvd_nowcast.training.run_folder import RunFolder
+
+TINY = Path(__file__).parents[2] / "configs/tiny.yaml"
+SHORT = [
+    "training.steps=12",
+    "training.validate_every=6",
+    "training.checkpoint_every=4",
+    "training.validation_samples=3",
+    "data.synthetic.frames=80",
+]
+
+
+class InterruptsAt(SingleProcess):
+    """Raises the flag after a number of steps, as a signal would."""
+
+    def __init__(self, step: int) -> None:
+        self._left = step
+
+    def agree(self, flag: bool) -> bool:
+        self._left -= 1
+        return self._left == 0
+
+
+def start(folder: Path, *overrides: str) -> RunFolder:
+    run = RunFolder(folder)
+    run.start(load_config(TINY, [*SHORT, *overrides]))
+    return run
+
+
+def train(run: RunFolder, communicator: SingleProcess | None = None) -> dict[str, Any]:
+    return TrainingRun(run.config(), run, communicator or SingleProcess()).run()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    run = start(tmp_path_factory.mktemp("run") / "whole")
+    train(run)
+    return run
+
+
+def test_a_run_leaves_everything_it_promises(finished: RunFolder) -> None:
+    names = "config.yaml scaler.json data.json metrics.jsonl weights/best.npz final.json".split()
+    assert all(finished.has(name) for name in names)
+    final = finished.read_json("final.json")
+    assert final["steps"] == 12
+    assert len(final["fingerprint"]) == 64
+    records = [json.loads(line) for line in finished.metrics.read_text().splitlines()]
+    assert [record["step"] for record in records] == [6, 10, 12]
+
+
+@pytest.mark.parametrize("step", [1, 4, 7, 11])
+def test_interrupt_and_resume_give_the_same_weights(
+    finished: RunFolder, tmp_path: Path, step: int
+) -> None:
+    run = start(tmp_path / "run")
+    with pytest.raises(Interrupted, match=f"after step {step} of 12"):
+        train(run, InterruptsAt(step))
+    resumed = train(run)
+    whole = finished.read_json("final.json")
+    for name in ("fingerprint", "loss", "best_loss", "best_step", "steps"):
+        assert resumed[name] == whole[name]
+    metrics = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    losses = {record["step"]: record["loss"] for record in metrics if "loss" in record}
+    expected = [json.loads(line) for line in finished.metrics.read_text().splitlines()]
+    assert losses == {r["step"]: r["loss"] for r in expected if "loss" in r}
+
+
+def test_another_seed_gives_other_weights(finished: RunFolder, tmp_path: Path) -> None:
+    other = train(start(tmp_path / "run", "training.seed=1"))
+    assert other["fingerprint"] != finished.read_json("final.json")["fingerprint"]
+
+
+def test_the_loss_falls(tmp_path: Path) -> None:
+    # Without the residual the first forecasts are noise, so there is something to learn at once.
+    run = start(
+        tmp_path / "run",
+        "training.steps=60",
+        "training.validate_every=10",
+        "model.residual=false",
+        "optimiser.learning_rate=1e-2",
+    )
+    train(run)
+    records = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    losses = [record["validation_loss"] for record in records if "validation_loss" in record]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_early_stopping_waits_for_the_patience(tmp_path: Path) -> None:
+    # At this rate nothing moves, so no validation after the first is better.
+    final = train(
+        start(
+            tmp_path / "run",
+            "optimiser.learning_rate=1e-30",
+            "training.validate_every=2",
+            "training.patience=2",
+        )
+    )
+    assert (final["steps"], final["best_step"]) == (6, 2)
+
+
+def test_not_a_number_stops_the_run_with_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hvd_nowcast.loader import pipeline
+
+    table = np.full(65536, np.nan, np.float32)
+    monkeypatch.setattr(pipeline, "scaled_table", lambda *_: table)
+    with pytest.raises(NotFiniteError, match="step 0.*No update was made"):
+        train(start(tmp_path / "run"))
+
+
+def test_changed_shards_are_refused_on_resume(tmp_path: Path) -> None:
+    run = start(tmp_path / "run")
+    with pytest.raises(Interrupted):
+        train(run, InterruptsAt(2))
+    facts = run.read_json("data.json")
+    run.write_json("data.json", {**facts, "shards": {"other.nc": "0"}})
+    with pytest.raises(ShardError, match="not those the run was started with"):
+        train(run)
+
+
+def test_too_few_frames_are_explained(tmp_path: Path) -> None:
+    with pytest.raises(ShardError, match="validation split has no sequence of 7 frames"):
+        train(start(tmp_path / "run", "data.synthetic.frames=30"))
+
+
+def test_a_trained_run_predicts(finished: RunFolder) -> None:
+    predictor = Predictor.load(finished.path)
+    frames = np.zeros((4, 20, 30), np.float32)
+    assert predictor.forecast(frames).shape == (3, 20, 30)
+    assert (predictor.quantity, predictor.step_seconds) == ("rain_rate", 300)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "model.normalisation=group",
+        "model.stem=2",
+        "loss.error=mse",
+        "loss.exceedance=0.2",
+        "optimiser.name=sgd",
+        "data.wet_bias=20",
+        "model.mask_channel=false",
+    ],
+)
+def test_every_option_trains(tmp_path: Path, override: str) -> None:
+    final = train(start(tmp_path / "run", override, "training.steps=2"))
+    assert final["steps"] == 2
+    assert np.isfinite(final["loss"])
