@@ -50,7 +50,7 @@ def open_reader(folder: Path):  # noqa: ANN201 - types need TensorFlow
     section = DataSection(
         shards=str(folder), frames_in=FRAMES_IN, frames_out=FRAMES_OUT, crop=None, flips=False
     )
-    maker = BatchMaker(section, manifest.packing, LogRainScaling(2.5), 0, 16)
+    maker = BatchMaker(section, manifest.packing, LogRainScaling(2.5), 0.1, 16)
     return WindowReader(index, ReaderPool(folder)), maker
 
 

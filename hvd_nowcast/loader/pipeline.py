@@ -76,7 +76,11 @@ def window_weights(index: WindowIndex, wet_bias: float) -> NDArray[np.float64]:
 
 
 def cut_sample(
-    codes: Codes, generator: np.random.Generator, crop: int | None, flips: bool, dry_code: int
+    codes: Codes,
+    generator: np.random.Generator,
+    crop: int | None,
+    flips: bool,
+    wet_codes: NDArray[np.bool_],
 ) -> Codes:
     """Crop and flip one window at random.
 
@@ -93,11 +97,11 @@ def cut_sample(
         Side of the square, or None for the whole frame; a smaller frame is padded by `pad_codes`.
     flips
         Whether to mirror and transpose.
-    dry_code
-        Codes above this one are rain.
+    wet_codes
+        Whether each code is rain, shape ``(256,)`` or ``(65536,)``.
     """
     if crop is not None:
-        codes = _crop(codes, generator, crop, dry_code)
+        codes = _crop(codes, generator, crop, wet_codes)
     if flips:
         turn = int(generator.integers(8 if codes.shape[1] == codes.shape[2] else 4))
         codes = codes[:, :: -1 if turn & 1 else 1, :: -1 if turn & 2 else 1]
@@ -105,7 +109,9 @@ def cut_sample(
     return codes
 
 
-def _crop(codes: Codes, generator: np.random.Generator, crop: int, dry_code: int) -> Codes:
+def _crop(
+    codes: Codes, generator: np.random.Generator, crop: int, wet_codes: NDArray[np.bool_]
+) -> Codes:
     rows, columns = codes.shape[1:]
     tops = generator.integers(max(rows - crop, 0) + 1, size=CROP_CANDIDATES)
     lefts = generator.integers(max(columns - crop, 0) + 1, size=CROP_CANDIDATES)
@@ -114,7 +120,7 @@ def _crop(codes: Codes, generator: np.random.Generator, crop: int, dry_code: int
         for top, left in zip(tops, lefts, strict=True)
     ]
     # Every fourth frame and every second pixel are enough to tell wet from dry.
-    chances = np.array([(square[::4, ::2, ::2] > dry_code).mean() + 0.02 for square in squares])
+    chances = np.array([wet_codes[square[::4, ::2, ::2]].mean() + 0.02 for square in squares])
     return squares[generator.choice(CROP_CANDIDATES, p=chances / chances.sum())]
 
 
@@ -139,8 +145,8 @@ class BatchMaker:
         Sizes and augmentation.
     packing, scaling
         How codes are decoded and scaled.
-    dry_code
-        Codes above this one are rain.
+    wet_threshold
+        Weakest value that counts as rain.
     multiple
         Frame sides are padded to a multiple of this.
     """
@@ -150,13 +156,14 @@ class BatchMaker:
         section: DataSection,
         packing: Packing,
         scaling: Scaling,
-        dry_code: int,
+        wet_threshold: float,
         multiple: int,
     ) -> None:
         self._section = section
         self._packing = packing
         self._table = scaled_table(scaling, packing)
-        self._dry_code = dry_code
+        # A missing pixel is not wet: no comparison with NaN is true.
+        self._wet_codes = packing.table() >= wet_threshold
         self._multiple = multiple
 
     def training(
@@ -209,7 +216,7 @@ class BatchMaker:
     def _training_sample(self, codes: Codes, seed: int, number: int) -> Codes:
         generator = np.random.default_rng((seed, 1, number))
         section = self._section
-        return cut_sample(codes, generator, section.crop, section.flips, self._dry_code)
+        return cut_sample(codes, generator, section.crop, section.flips, self._wet_codes)
 
     def _stack(self, samples: list[Codes]) -> Codes:
         height = round_up(max(sample.shape[1] for sample in samples), self._multiple)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from hvd_nowcast.config import Config
@@ -102,9 +101,9 @@ def open_training_data(config: Config, run: RunFolder) -> TrainingData:
         readers[split] = WindowReader(index, pool)
     scaling = _scaling(manifest, pool, run)
     _store_data_facts(manifest, run)
-    dry = np.nan_to_num(manifest.packing.table(), nan=np.inf)
-    dry_code = int(np.count_nonzero(dry < QUANTITIES[manifest.quantity].wet_threshold)) - 1
-    maker = BatchMaker(section, manifest.packing, scaling, dry_code, size_multiple(config.model))
+    wet_threshold = QUANTITIES[manifest.quantity].wet_threshold
+    multiple = size_multiple(config.model)
+    maker = BatchMaker(section, manifest.packing, scaling, wet_threshold, multiple)
     return TrainingData(manifest, scaling, readers["train"], readers["validation"], maker, pool)
 
 

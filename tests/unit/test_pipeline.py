@@ -27,6 +27,8 @@ from hvd_nowcast.shards.synthetic import synthetic_source
 
 FRAMES_IN, FRAMES_OUT = 3, 2
 SCALING = LogRainScaling(2.0)
+FILL = 65535
+WET = (np.arange(65536) > 0) & (np.arange(65536) != FILL)
 
 
 def make(
@@ -37,7 +39,7 @@ def make(
     section = DataSection(
         shards=str(folder), frames_in=FRAMES_IN, frames_out=FRAMES_OUT, crop=crop, flips=flips
     )
-    maker = BatchMaker(section, manifest.packing, SCALING, 9, 16)
+    maker = BatchMaker(section, manifest.packing, SCALING, 0.1, 16)
     return WindowReader(index, ReaderPool(folder)), maker
 
 
@@ -91,7 +93,7 @@ def test_a_resumed_stream_goes_on_where_it_stopped(synthetic_shards: Path) -> No
 @settings(max_examples=30)
 def test_a_cut_sample_is_a_turned_square_of_the_window(seed: int, flips: bool) -> None:
     codes: Codes = np.arange(2 * 20 * 30, dtype=np.uint16).reshape(2, 20, 30)
-    sample = cut_sample(codes, np.random.default_rng(seed), 8, flips, 0)
+    sample = cut_sample(codes, np.random.default_rng(seed), 8, flips, WET)
     assert sample.shape == (2, 8, 8)
     corners = {int(sample[0, y, x]) for y in (0, -1) for x in (0, -1)}
     top, left = divmod(min(corners), 30)
@@ -104,8 +106,9 @@ def test_a_cut_sample_is_a_turned_square_of_the_window(seed: int, flips: bool) -
 def test_wet_squares_are_cut_more_often() -> None:
     codes = np.zeros((5, 20, 200), np.uint16)
     codes[:, :, :40] = 50
+    codes[:, :, 160:] = FILL  # No rain, though the largest code.
     wet = [
-        (cut_sample(codes, np.random.default_rng(seed), 20, False, 0) > 0).mean()
+        (cut_sample(codes, np.random.default_rng(seed), 20, False, WET) == 50).mean()
         for seed in range(300)
     ]
     # A uniform choice would give about a fifth.
