@@ -77,6 +77,34 @@ class ReflectivityRelation:
         return 10.0 * np.log10(self.a * rain_rate**self.b)
 
 
+EARTH_RADIUS = 6_371_000.0
+
+
+def equirectangular_grid(latitude: NDArray[np.float64], longitude: NDArray[np.float64]) -> Grid:
+    """Grid in metres of rows of latitude and columns of longitude.
+
+    The projection is the equirectangular one, true to scale at the middle latitude, so that pixels
+    stay pixels.
+
+    Parameters
+    ----------
+    latitude, longitude
+        Pixel centres in degrees, falling and rising, shapes ``(rows,)`` and ``(columns,)``.
+
+    References
+    ----------
+    Snyder 1987, Map projections: a working manual, chapter 12.
+    """
+    true_latitude = round(float(np.mean(latitude)), 2)
+    centre = round(float(np.mean(longitude)), 2)
+    scale = EARTH_RADIUS * np.cos(np.radians(true_latitude))
+    projection = {
+        "proj4": f"+proj=eqc +lat_ts={true_latitude} +lon_0={centre} +R={EARTH_RADIUS:.0f} +units=m"
+    }
+    x = scale * np.radians(longitude - centre)
+    return Grid(x, EARTH_RADIUS * np.radians(latitude), projection)
+
+
 RELATIONS = {
     relation.name: relation
     for relation in (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +24,8 @@ from hvd_nowcast.shards.writer import output_error, write_shard
 FRAMES_PER_SHARD = 288
 # Marks a folder whose build has not finished.
 BUILDING = ".building"
+# Names that a build leaves when it is killed.
+_OURS = re.compile(r"\d{8}T\d{6}_\d{5}\.nc|\..*\.part|manifest\.json")
 
 
 class _Plan(NamedTuple):
@@ -38,7 +42,18 @@ def build_shards(
     """Write all shards of a source and their manifest.
 
     The manifest comes last: a folder without one is unfinished, and building into it again starts
-    over.
+    over. A build that fails takes away what it wrote.
+
+    Parameters
+    ----------
+    source
+        The frames.
+    out
+        A new or empty folder, or one of a build that was killed.
+    split
+        Which frames are for what.
+    frames_per_shard
+        At most so many frames go into one file, except that an event is never cut.
 
     Raises
     ------
@@ -49,8 +64,24 @@ def build_shards(
     """
     folder = Path(out)
     plans = plan_shards(source, split, frames_per_shard)
-    _claim(folder)
-    summary = GridSummary.of(source.grid)
+    with ExitStack() as on_failure:
+        on_failure.callback(_clear, folder, [] if folder.exists() else [folder])
+        _claim(folder)
+        manifest = Manifest(
+            source.quantity,
+            source.step_seconds,
+            GridSummary.of(source.grid),
+            source.packing,
+            _write_all(source, plans, folder),
+            _origin(source),
+        )
+        manifest.save(folder)
+        on_failure.pop_all()
+    (folder / BUILDING).unlink(missing_ok=True)
+    return manifest
+
+
+def _write_all(source: FrameSource, plans: list[_Plan], folder: Path) -> tuple[ShardEntry, ...]:
     entries, masked, valid = [], 0, 0
     total = sum(len(plan.frames) for plan in plans)
     bar: tqdm[None] = console.progress(None, "shards", total, "frame")
@@ -60,20 +91,15 @@ def build_shards(
             entries.append(_write(source, plan, writing, folder))
             masked, valid = masked + writing.masked, valid + writing.valid
     if not valid:
-        raise InputError(source.files[0], "all pixels of all frames are missing", "Check the input")
+        raise InputError(
+            source.files[0], "all pixels of all frames are missing", "Check its missing value"
+        )
     if masked:
-        console.warn(f"{masked} impossible pixels were marked as missing")
-    manifest = Manifest(
-        source.quantity,
-        source.step_seconds,
-        summary,
-        source.packing,
-        tuple(entries),
-        _origin(source),
-    )
-    manifest.save(folder)
-    (folder / BUILDING).unlink()
-    return manifest
+        console.warn(
+            f"{masked} impossible pixels were marked as missing, of {masked + valid} in "
+            f"{source.files[0].name} and the files after it"
+        )
+    return tuple(entries)
 
 
 def plan_shards(source: FrameSource, split: SplitRule, frames_per_shard: int) -> list[_Plan]:
@@ -99,11 +125,25 @@ def plan_shards(source: FrameSource, split: SplitRule, frames_per_shard: int) ->
     for part in np.split(np.arange(len(where)), edges):
         if where[part[0]] == DROPPED:
             continue
-        for start in range(0, len(part), frames_per_shard):
-            frames = part[start : start + frames_per_shard]
+        # Within a gapless archive every frame may start a shard, among events only their first.
+        sequence = source.sequence[part] if source.event else np.arange(len(part))
+        for frames in _pieces(part, sequence, frames_per_shard):
             stamp = str(source.times[frames[0]]).translate({ord(sign): None for sign in "-:"})
             plans.append(_Plan(f"{stamp}_{len(plans):05d}.nc", SPLITS[where[frames[0]]], frames))
     return plans
+
+
+def _pieces(
+    frames: NDArray[np.int64], sequence: NDArray[Any], limit: int
+) -> list[NDArray[np.int64]]:
+    """Parts of at most ``limit`` frames, cut only where the sequence changes."""
+    cuts, start, before = [], 0, 0
+    for end in (*(np.flatnonzero(np.diff(sequence)) + 1), len(frames)):
+        if end - start > limit and before > start:
+            cuts.append(before)
+            start = before
+        before = end
+    return np.split(frames, cuts)
 
 
 class _ShardFrames:
@@ -156,14 +196,16 @@ def _write(source: FrameSource, plan: _Plan, frames: _ShardFrames, folder: Path)
 
 
 def _claim(folder: Path) -> None:
-    # Only a folder that an earlier, unfinished build marked as its own may be cleared.
+    # Only a folder that an earlier, unfinished build marked as its own may be cleared, and of it
+    # only what a build writes.
     marker = folder / BUILDING
     try:
         folder.mkdir(parents=True, exist_ok=True)
         there = [path for path in folder.iterdir() if path != marker]
-        if there and not marker.exists():
+        foreign = [path for path in there if not (marker.exists() and _OURS.fullmatch(path.name))]
+        if foreign:
             raise OutputError(
-                f"{folder}: already holds {there[0].name}; choose a new folder for --out, or "
+                f"{folder}: already holds {foreign[0].name}; choose a new folder for --out, or "
                 "remove this one first"
             )
         marker.touch()
@@ -171,6 +213,18 @@ def _claim(folder: Path) -> None:
             path.unlink()
     except OSError as problem:
         raise output_error(folder, problem) from problem
+
+
+def _clear(folder: Path, folders: list[Path]) -> None:
+    """Take away what a failed build wrote, and the folders it made."""
+    if (folder / BUILDING).exists():
+        for path in folder.iterdir():
+            if _OURS.fullmatch(path.name):
+                path.unlink()
+        (folder / BUILDING).unlink()
+    for path in folders:
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
 
 
 def _origin(source: FrameSource) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import numpy as np
 
 from hvd_nowcast import console
 from hvd_nowcast.errors import HvdNowcastError, ShardError
+from hvd_nowcast.shards.index import segments_of
 from hvd_nowcast.shards.manifest import GridSummary, Manifest, ShardEntry, verify_bytes
 from hvd_nowcast.shards.reader import ShardReader
 from hvd_nowcast.shards.schema import QUANTITIES
@@ -105,6 +106,9 @@ def check_shard(folder: Path, manifest: Manifest, entry: ShardEntry) -> None:
         ):
             if came != expected:
                 raise ShardError(path, f"its {name} is {came}, expected {expected}", rebuild)
+        event = any(segment.event for segment in entry.segments)
+        if segments_of(header.times, header.sequence, event) != entry.segments:
+            raise ShardError(path, "its times are not those of the manifest", rebuild)
         steps = np.diff(header.times).astype(np.int64)[np.diff(header.sequence) == 0]
         if (steps != manifest.step_seconds).any():
             raise ShardError(path, "a sequence has another time step than the manifest", rebuild)

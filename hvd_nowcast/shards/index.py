@@ -62,7 +62,7 @@ class WindowIndex:
         starts = [np.arange(0, len(run.frame) - self._length + 1, stride) for run in runs]
         self._start = np.concatenate([np.zeros(0, np.int64), *starts])
         self._run = np.repeat(np.arange(len(runs)), [len(start) for start in starts])
-        self.wet_fraction = self._mean_wet_fraction()
+        self.wet_fraction = self._mean_wet_fraction(starts)
 
     def __len__(self) -> int:
         """Number of windows."""
@@ -89,9 +89,9 @@ class WindowIndex:
         """Number of the shard that holds the first frame of a window."""
         return int(self._runs[self._run[window]].shard[self._start[window]])
 
-    def _mean_wet_fraction(self) -> NDArray[np.float32]:
+    def _mean_wet_fraction(self, starts: list[NDArray[np.int64]]) -> NDArray[np.float32]:
         means = [np.zeros(0, np.float32)]
-        for number, run in enumerate(self._runs):
+        for run, start in zip(self._runs, starts, strict=True):
             wet = np.array(
                 [
                     self._manifest.shards[shard].wet_fraction[frame]
@@ -99,7 +99,6 @@ class WindowIndex:
                 ]
             )
             sums = np.concatenate([[0.0], np.cumsum(wet)])
-            start = self._start[self._run == number]
             means.append((sums[start + self._length] - sums[start]) / self._length)
         return np.concatenate(means).astype(np.float32)
 

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import dacite
+import numpy as np
 
 from hvd_nowcast.errors import ShardError
 from hvd_nowcast.grid import Grid
 from hvd_nowcast.shards.schema import QUANTITIES, Packing
+from hvd_nowcast.shards.split import SPLITS
 from hvd_nowcast.shards.writer import atomic_output
 
 MANIFEST = "manifest.json"
@@ -138,6 +140,7 @@ class Manifest:
             if content.pop("format") != FORMAT or content["quantity"] not in QUANTITIES:
                 raise ValueError("made by another version of this program")
             manifest = dacite.from_dict(cls, content, dacite.Config(strict=True, cast=[tuple]))
+            _require_consistent(manifest)
         except FileNotFoundError as problem:
             raise ShardError(path, "there is no manifest", BUILD) from problem
         except (OSError, ValueError, KeyError, TypeError, dacite.DaciteError) as problem:
@@ -151,6 +154,21 @@ class Manifest:
         with atomic_output(Path(folder) / MANIFEST) as aside:
             text = json.dumps({"format": FORMAT, **asdict(self)}, indent=1)
             aside.write_text(text + "\n", encoding="utf-8")
+
+
+def _require_consistent(manifest: Manifest) -> None:
+    """Refuse what no build writes, so that nobody after this has to ask."""
+    if manifest.step_seconds <= 0 or min(manifest.grid.shape) < 1:
+        raise ValueError("its time step or grid is not positive")
+    for entry in manifest.shards:
+        if entry.split not in SPLITS:
+            raise ValueError(f"{entry.file} is of the unknown split {entry.split!r}")
+        ends = [0, *(segment.start + segment.frames for segment in entry.segments)]
+        starts = [*(segment.start for segment in entry.segments), entry.frames]
+        if ends != starts or len(entry.wet_fraction) != entry.frames:
+            raise ValueError(f"the frames of {entry.file} do not add up")
+        if any(np.isnat(np.datetime64(segment.first_time)) for segment in entry.segments):
+            raise ValueError(f"a segment of {entry.file} has no time")
 
 
 def shard_path(folder: str | Path, file: str) -> Path:

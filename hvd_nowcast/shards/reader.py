@@ -6,6 +6,8 @@ thread.
 
 from __future__ import annotations
 
+import math
+import os
 from collections import OrderedDict
 from pathlib import Path
 from types import TracebackType
@@ -19,8 +21,10 @@ from hvd_nowcast.grid import Grid
 from hvd_nowcast.shards.schema import CODE_COUNTS, QUANTITIES, Codes, Packing, ShardHeader
 
 LARGEST_FRAME_BYTES = 1 << 30
-# All-dry frames compress by a few thousand; more than this is a lie or an attack.
-LARGEST_COMPRESSION = 20_000
+# Times and coordinates are read whole.
+LARGEST_AXIS_BYTES = 1 << 26
+# zstd shrinks a frame without rain by up to 44,000; more than this is a lie or an attack.
+LARGEST_COMPRESSION = 50_000
 REBUILD = "Build the shards again, or move it aside with: hvd-nowcast shards check --quarantine"
 
 
@@ -42,7 +46,11 @@ class ShardReader:
         self._path = path
         try:
             self._dataset = netCDF4.Dataset(path)
-        except OSError as problem:
+        except PermissionError as problem:
+            raise ShardError(
+                path, "no permission to read it", "Change its permissions"
+            ) from problem
+        except (OSError, RuntimeError) as problem:
             raise ShardError(path, f"cannot be opened as netCDF4 ({problem})", REBUILD) from problem
         try:
             self._dataset.set_auto_maskandscale(False)
@@ -52,7 +60,7 @@ class ShardReader:
         except ShardError:
             self.close()
             raise
-        except (KeyError, AttributeError, RuntimeError, ValueError) as problem:
+        except (LookupError, AttributeError, RuntimeError, ValueError, TypeError) as problem:
             self.close()
             raise ShardError(path, f"its header is not a shard's ({problem})", REBUILD) from problem
 
@@ -114,9 +122,17 @@ class ShardReader:
 
     def _check_size(self) -> None:
         frames, rows, columns = self._variable.shape
-        frame_bytes = rows * columns * self._variable.dtype.itemsize
+        item = self._variable.dtype.itemsize
+        frame_bytes = rows * columns * item
+        chunks = self._variable.chunking()
+        # The library makes room for a whole chunk, whatever part of it is wanted.
+        chunk_bytes = 0 if chunks == "contiguous" else math.prod(chunks) * item
         held = self._path.stat().st_size
-        if frame_bytes > LARGEST_FRAME_BYTES or frames * frame_bytes > held * LARGEST_COMPRESSION:
+        if (
+            max(frame_bytes, chunk_bytes) > LARGEST_FRAME_BYTES
+            or frames * frame_bytes > held * LARGEST_COMPRESSION
+            or 8 * max(frames, rows, columns) > LARGEST_AXIS_BYTES
+        ):
             raise ShardError(
                 self._path,
                 f"declares {frames} frames of {rows} x {columns} in a file of {held} bytes",
@@ -131,6 +147,11 @@ class ShardReader:
             float(variable.add_offset),
             int(variable._FillValue),
         )
+        for name, size in zip(("time", "y", "x"), variable.shape, strict=True):
+            if dataset[name].shape != (size,) or not np.isfinite(dataset[name][:]).all():
+                raise ValueError(f"{name} is not a full coordinate")
+        if dataset["sequence"].shape != variable.shape[:1]:
+            raise ValueError("sequence is not on time")
         seconds = np.asarray(dataset["time"][:], np.float64).round().astype(np.int64)
         return ShardHeader(
             self._path,
@@ -156,6 +177,9 @@ def _plain(value: Any) -> Any:
 class ReaderPool:
     """The shards of a folder that were used last, kept open.
 
+    A pool that crossed a fork opens its files again: handles shared by two processes read wrong
+    data.
+
     Parameters
     ----------
     folder
@@ -168,6 +192,7 @@ class ReaderPool:
         self._folder = folder
         self._limit = limit
         self._open: OrderedDict[str, ShardReader] = OrderedDict()
+        self._process = os.getpid()
 
     def read_codes(self, file: str, start: int, stop: int) -> Codes:
         """Stored codes of some frames of one file, shape ``(frames, y, x)``."""
@@ -179,6 +204,10 @@ class ReaderPool:
             self._open.popitem()[1].close()
 
     def _reader(self, file: str) -> ShardReader:
+        if self._process != os.getpid():
+            # Not closed: that would flush and free what the parent process still uses.
+            self._inherited, self._open = self._open, OrderedDict()
+            self._process = os.getpid()
         if file not in self._open:
             if len(self._open) >= self._limit:
                 self._open.popitem(last=False)[1].close()

@@ -84,6 +84,20 @@ class Packing:
     offset: float
     fill: int
 
+    def __post_init__(self) -> None:
+        """Refuse settings that a damaged file or manifest might hold.
+
+        Raises
+        ------
+        ValueError
+            When codes could not be decoded.
+        """
+        finite = np.isfinite([self.scale, self.offset]).all()
+        if self.dtype not in CODE_COUNTS or not finite or self.scale <= 0:
+            raise ValueError(f"impossible packing {self.dtype} x {self.scale} + {self.offset}")
+        if not 0 <= self.fill < CODE_COUNTS[self.dtype]:
+            raise ValueError(f"the missing code {self.fill} does not fit {self.dtype}")
+
     def table(self) -> NDArray[np.float32]:
         """Value of every code, NaN for the missing one, shape ``(256,)`` or ``(65536,)``."""
         codes = np.arange(CODE_COUNTS[self.dtype], dtype=np.float64)

@@ -113,7 +113,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "characters": (lambda p: write_radar(p, dtype="S1"), "as numbers"),
     "doubled time": (lambda p: write_radar(p, minutes=[0, 5, 5, *range(10, 55, 5)]), "repeated"),
     "backward time": (lambda p: write_radar(p, minutes=backward()), "backward"),
-    "time without units": (lambda p: write_radar(p, time_units=None), "CF units"),
+    "time without units": (lambda p: write_radar(p, time_units=None), "not CF time units"),
     "odd time units": (lambda p: write_radar(p, time_units="fortnights"), "not CF time units"),
     "mixed steps": (lambda p: write_radar(p, minutes=[*range(0, 50, 5), 52, 60]), "one time step"),
     "declared too large": (huge, "declares"),
@@ -213,7 +213,7 @@ def test_a_failed_write_leaves_nothing_and_says_what_to_do(
     with pytest.raises(OutputError, match=remedy) as caught:
         build_shards(open_source([path]), out, SPLIT)
     assert caught.value.exit_status == 6
-    assert [p.name for p in out.iterdir()] == [".building"]
+    assert not out.exists()
     monkeypatch.undo()
     build_shards(open_source([path]), out, SPLIT)
     assert len(Manifest.load(out).shards) == 3

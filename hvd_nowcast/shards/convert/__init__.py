@@ -15,6 +15,7 @@ from hvd_nowcast.shards.convert.mrms import open_mrms, recognise_mrms
 from hvd_nowcast.shards.convert.openmrg import open_openmrg, recognise_openmrg
 from hvd_nowcast.shards.convert.sevir import open_sevir, recognise_sevir
 from hvd_nowcast.shards.convert.source import FrameSource, Options
+from hvd_nowcast.shards.manifest import MANIFEST
 
 Opener = Callable[[Sequence[Path], Options], FrameSource]
 
@@ -85,22 +86,43 @@ def open_source(
     ConfigError
         When the format is not known.
     """
-    files = [file for path in paths for file in _files(path)]
     if format is not None and format not in FORMATS:
         raise ConfigError(f"--format {format}: expected one of {', '.join(FORMATS)}")
+    files = [file for path in paths for file in _files(Path(path))]
+    if not files:
+        raise ConfigError("no input files were given")
+    for file in files:
+        _require_readable(file)
     kind = FORMATS[format] if format is not None else _recognised(files[0])
     return kind.open(files, Options(variable, relation))
 
 
 def _files(path: Path) -> list[Path]:
-    if not path.exists():
-        raise InputError(path, "there is no such file", "Check the path")
     if not path.is_dir():
         return [path]
-    files = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
+    try:
+        there = sorted(file for file in path.iterdir() if file.is_file())
+    except PermissionError as problem:
+        raise InputError(path, "no permission to read it", "Change its permissions") from problem
+    # A folder of shards holds their manifest too.
+    files = [file for file in there if not file.name.startswith(".") and file.name != MANIFEST]
     if not files:
         raise InputError(path, "the folder is empty", "Give radar files")
     return files
+
+
+def _require_readable(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(1)
+    except FileNotFoundError as problem:
+        raise InputError(path, "there is no such file", "Check the path") from problem
+    except PermissionError as problem:
+        raise InputError(path, "no permission to read it", "Change its permissions") from problem
+    except OSError as problem:
+        raise InputError(path, f"cannot be read ({problem.strerror})", "Copy it") from problem
+    if not beginning:
+        raise InputError(path, "the file is empty", "Copy or download it again")
 
 
 def _recognised(path: Path) -> Format:

@@ -14,7 +14,7 @@ import numpy as np
 
 from hvd_nowcast.errors import InputError
 from hvd_nowcast.grid import Grid
-from hvd_nowcast.shards.convert.netcdf import bounded, open_netcdf, read_times
+from hvd_nowcast.shards.convert.netcdf import open_netcdf, read_frame, read_times, require_field
 from hvd_nowcast.shards.convert.source import Field, FrameSource, Options, sequences_of
 from hvd_nowcast.shards.schema import Packing
 
@@ -33,21 +33,21 @@ def open_dwd_pycomlink(paths: Sequence[Path], options: Options) -> FrameSource:
     """
     path = paths[0]
     dataset = open_netcdf(path)
-    if VARIABLE not in dataset.variables or len(paths) > 1:
+    if not {VARIABLE, "time"} <= set(dataset.variables) or len(paths) > 1:
         raise InputError(
             path,
-            f"expected one file with the variable {VARIABLE}",
+            f"expected one file with the variables {VARIABLE} and time",
             "It lies in the wheel at pycomlink/io/example_data/example_areal_reference_data.nc",
         )
     variable = dataset[VARIABLE]
-    bounded(path, variable)
+    require_field(path, variable)
     frames, rows, columns = variable.shape
-    times = read_times(path, dataset["time"], round_to_seconds=60)
+    times = read_times(path, dataset["time"], frames, round_to_seconds=60)
+    files = [path] * frames
 
     def read(number: int) -> Field:
-        counts = variable[number, ::-1]
-        rate = counts * (float(variable.scale_factor) * AMOUNT_TO_RATE)
-        return np.where(counts < 0, np.nan, rate).astype(np.float32)
+        amount = read_frame(path, variable, number, np.float64)[::-1]
+        return np.where(amount < 0, np.nan, amount * AMOUNT_TO_RATE).astype(np.float32)
 
     grid = Grid(
         (np.arange(columns) + 0.5) * PIXEL_METRES, (rows - np.arange(rows) - 0.5) * PIXEL_METRES
@@ -65,13 +65,16 @@ def open_dwd_pycomlink(paths: Sequence[Path], options: Options) -> FrameSource:
         packing,
         grid,
         times,
-        sequences_of(times, path),
+        sequences_of(times, files),
         read,
-        [path] * frames,
+        files,
         attributes,
     )
 
 
 def recognise_dwd_pycomlink(path: Path) -> bool:
     """Whether a file is the sample of the wheel."""
-    return path.name == "example_areal_reference_data.nc"
+    if path.suffix != ".nc":
+        return False
+    with open_netcdf(path) as dataset:
+        return VARIABLE in dataset.variables and getattr(dataset, "producttype", "") == "YW"

@@ -18,7 +18,11 @@ from numpy.typing import NDArray
 
 from hvd_nowcast.errors import InputError
 from hvd_nowcast.grid import RELATIONS, Grid
-from hvd_nowcast.shards.convert.cf import attributes_for, rain_from_reflectivity, relation_named
+from hvd_nowcast.shards.convert.reflectivity import (
+    attributes_for,
+    rain_from_reflectivity,
+    relation_named,
+)
 from hvd_nowcast.shards.convert.single_frames import FrameHeader, source_of_files
 from hvd_nowcast.shards.convert.source import Field, FrameSource, Options
 from hvd_nowcast.shards.schema import RAIN_PACKING
@@ -65,8 +69,9 @@ def open_fmi_pgm(paths: Sequence[Path], options: Options) -> FrameSource:
 
 
 def recognise_fmi_pgm(path: Path) -> bool:
-    """Whether a file is of this kind."""
-    return path.name.endswith((".pgm", ".pgm.gz"))
+    """Whether a file is of this kind, by its name or its beginning."""
+    with path.open("rb") as file:
+        return file.read(3) == b"P5\n" or path.name.endswith((".pgm", ".pgm.gz"))
 
 
 def read_pgm(path: Path) -> tuple[NDArray[np.uint8], str]:
@@ -97,11 +102,11 @@ def read_pgm(path: Path) -> tuple[NDArray[np.uint8], str]:
     if magic != b"P5" or not all(number.isdigit() for number in numbers) or int(numbers[2]) > 255:
         raise InputError(path, "expected an 8-bit binary PGM (P5)", "Give --format for its kind")
     columns, rows = int(numbers[0]), int(numbers[1])
-    if rows * columns > len(content) - place:
+    if not 0 < rows * columns <= len(content) - place:
         raise InputError(
             path,
             f"announces {rows} x {columns} pixels but holds {len(content) - place}",
-            "It is cut short: copy it again",
+            "It is cut short or damaged: copy it again",
         )
     codes = np.frombuffer(content, np.uint8, rows * columns, place).reshape(rows, columns)
     return codes, "\n".join(comments)
@@ -133,6 +138,8 @@ def _header(path: Path) -> FrameHeader:
     try:
         time = datetime.strptime(stamp[:12], "%Y%m%d%H%M")
         sides = float(across), float(down)
+        if not (np.isfinite(sides).all() and min(sides) > 0):
+            raise ValueError(f"pixels of {sides} metres")
     except ValueError as problem:
         raise InputError(path, f"its header is damaged ({problem})", "Copy it again") from problem
     rows, columns = codes.shape

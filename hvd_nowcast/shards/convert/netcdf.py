@@ -1,8 +1,8 @@
-"""What the netCDF formats share: opening, sizes, times and axes of a file nobody vouches for."""
+"""What the netCDF formats share: opening, sizes, times and values of a file nobody vouches for."""
 
 from __future__ import annotations
 
-import struct
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvd_nowcast.errors import InputError
+from hvd_nowcast.shards.convert.classic import refuse_cut_classic
+from hvd_nowcast.shards.reader import (
+    LARGEST_AXIS_BYTES,
+    LARGEST_COMPRESSION,
+    LARGEST_FRAME_BYTES,
+)
 from hvd_nowcast.shards.schema import Times
 
-LARGEST_FRAME_BYTES = 1 << 30
-LARGEST_COMPRESSION = 20_000
+# Others count days that do not exist, or leave out some that do.
+REAL_CALENDARS = ("standard", "gregorian", "proleptic_gregorian", "julian")
+# A time further away than this is a missing value read as a number.
+FARTHEST_SECONDS = 1e11
 
 
 def open_netcdf(path: Path) -> netCDF4.Dataset:
@@ -27,18 +35,15 @@ def open_netcdf(path: Path) -> netCDF4.Dataset:
         When it is missing, empty, not netCDF, or cut short.
     """
     try:
-        size = path.stat().st_size
-        if size == 0:
+        if path.stat().st_size == 0:
             raise InputError(path, "the file is empty", "Copy or download it again")
-        _refuse_cut_classic(path, size)
+        refuse_cut_classic(path)
         dataset = netCDF4.Dataset(path)
-    except OSError as problem:
-        if isinstance(problem, PermissionError):
-            raise InputError(
-                path, "no permission to read it", "Change its permissions"
-            ) from problem
-        if isinstance(problem, FileNotFoundError):
-            raise InputError(path, "there is no such file", "Check the path") from problem
+    except PermissionError as problem:
+        raise InputError(path, "no permission to read it", "Change its permissions") from problem
+    except FileNotFoundError as problem:
+        raise InputError(path, "there is no such file", "Check the path") from problem
+    except (OSError, RuntimeError) as problem:
         raise InputError(
             path,
             f"expected netCDF, but it cannot be opened ({problem})",
@@ -48,50 +53,125 @@ def open_netcdf(path: Path) -> netCDF4.Dataset:
     return dataset
 
 
-def bounded(path: Path, variable: netCDF4.Variable[Any]) -> None:
-    """Refuse a variable that declares far more than its file can hold, before it is allocated.
+def require_field(path: Path, variable: netCDF4.Variable[Any]) -> None:
+    """Refuse a variable that is not numbers on (time, y, x), or too large to be true.
 
     Raises
     ------
     InputError
-        Naming the declared and the real size.
+        Before anything is allocated.
     """
-    declared = int(np.prod(variable.shape, dtype=np.float64)) * variable.dtype.itemsize
-    frame = declared // max(1, variable.shape[0])
-    held = path.stat().st_size
-    if frame > LARGEST_FRAME_BYTES or declared > held * LARGEST_COMPRESSION:
+    if len(variable.dimensions) != 3 or not np.issubdtype(variable.dtype, np.number):
         raise InputError(
             path,
-            f"{variable.name} declares {declared} bytes in a file of {held}",
+            f"expected {variable.name} as numbers on (time, y, x), it is {variable.dtype} on "
+            f"{variable.dimensions}",
+            "Choose another with --variable",
+        )
+    if not min(variable.shape):
+        raise InputError(path, f"{variable.name} has no frame", "Give a file with frames")
+    declared = math.prod(variable.shape) * variable.dtype.itemsize
+    chunks = variable.chunking()
+    chunk = 0 if chunks in (None, "contiguous") else math.prod(chunks) * variable.dtype.itemsize
+    frame = max(chunk, declared // variable.shape[0])
+    held = path.stat().st_size
+    if (
+        frame > LARGEST_FRAME_BYTES
+        or declared > held * LARGEST_COMPRESSION
+        or 8 * max(variable.shape) > LARGEST_AXIS_BYTES
+    ):
+        raise InputError(
+            path,
+            f"{variable.name} declares {declared} bytes, {frame} in one piece, in a file of {held}",
             "The file is damaged: copy it again",
         )
 
 
-def read_times(path: Path, variable: netCDF4.Variable[Any], round_to_seconds: int = 1) -> Times:
-    """Times of a CF time variable as ``datetime64[s]``.
+def read_axis(path: Path, variable: netCDF4.Variable[Any], length: int) -> NDArray[np.float64]:
+    """Values of a coordinate, shape ``(length,)``.
 
     Raises
     ------
     InputError
-        When the units are not CF, or a time is missing.
+        When it has another shape, or a value is missing.
     """
-    values = np.asarray(variable[:], np.float64)
-    units = getattr(variable, "units", None)
-    if units is None or not np.isfinite(values).all():
+    if variable.shape != (length,) or not np.issubdtype(variable.dtype, np.number):
         raise InputError(
-            path, f"expected {variable.name} with CF units and no gaps", "Repair its attributes"
+            path,
+            f"expected {variable.name} as {length} numbers, it is {variable.dtype} of shape "
+            f"{variable.shape}",
+            "Repair its coordinates",
         )
-    calendar = getattr(variable, "calendar", "standard")
+    try:
+        values = decoded(variable, variable[:], np.float64)
+    except (RuntimeError, OSError) as problem:
+        raise InputError(
+            path, f"{variable.name} cannot be read ({problem})", "Copy it again"
+        ) from problem
+    if not np.isfinite(values).all():
+        raise InputError(
+            path, f"{variable.name} has missing values", "Repair its coordinates, or copy it again"
+        )
+    return values
+
+
+def read_times(
+    path: Path, variable: netCDF4.Variable[Any], frames: int, round_to_seconds: int = 1
+) -> Times:
+    """Times of a CF time variable as ``datetime64[s]``, shape ``(frames,)``.
+
+    Raises
+    ------
+    InputError
+        When the units are not CF, the calendar is not real, or a time is missing.
+    """
+    values = read_axis(path, variable, frames)
+    units = str(getattr(variable, "units", ""))
+    calendar = str(getattr(variable, "calendar", "standard")).lower()
+    if calendar not in REAL_CALENDARS:
+        raise InputError(
+            path,
+            f"{variable.name} has the calendar {calendar!r}, expected one of "
+            f"{', '.join(REAL_CALENDARS)}",
+            "Convert its times",
+        )
     try:
         start, after = np.asarray(netCDF4.num2date(np.array([0, 1]), units, calendar))
-        seconds_per_unit = (after - start).total_seconds()
-    except (ValueError, TypeError) as problem:
+    except (ValueError, TypeError, OverflowError) as problem:
         raise InputError(
-            path, f"{variable.name} has the units {units!r}, not CF time units", "Repair them"
+            path,
+            f"{variable.name} has the units {units!r}, not CF time units",
+            "Repair its units attribute: CF units are like minutes since 2000-01-01 00:00",
         ) from problem
+    seconds = values * (after - start).total_seconds()
+    if np.abs(seconds).max() > FARTHEST_SECONDS:
+        raise InputError(path, f"{variable.name} has missing values", "Repair its times")
+    rounded = np.round(seconds / round_to_seconds) * round_to_seconds
     origin = np.datetime64(start.isoformat(), "s")
-    seconds = np.round(values * seconds_per_unit / round_to_seconds) * round_to_seconds
-    return origin + seconds.astype(np.int64).astype("timedelta64[s]")
+    return origin + rounded.astype(np.int64).astype("timedelta64[s]")
+
+
+def read_frame(
+    path: Path,
+    variable: netCDF4.Variable[Any],
+    number: int,
+    dtype: type[np.floating[Any]] = np.float32,
+) -> NDArray[Any]:
+    """One decoded frame, NaN where missing, shape ``(y, x)``.
+
+    Raises
+    ------
+    InputError
+        When it cannot be decompressed.
+    """
+    try:
+        return decoded(variable, variable[number], dtype)
+    except (RuntimeError, OSError, IndexError) as problem:
+        raise InputError(
+            path,
+            f"{variable.name}, frame {number}: cannot be read ({problem})",
+            "The file is damaged: copy it again",
+        ) from problem
 
 
 def attributes_of(item: Any, names: Sequence[str]) -> dict[str, Any]:
@@ -102,105 +182,41 @@ def attributes_of(item: Any, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def decoded(variable: netCDF4.Variable[Any], codes: NDArray[Any]) -> NDArray[np.float32]:
-    """Values of stored codes by the variable's own packing, NaN where missing."""
-    missing = np.zeros(codes.shape, bool)
+def decoded(
+    variable: netCDF4.Variable[Any], codes: NDArray[Any], dtype: type[np.floating[Any]] = np.float32
+) -> NDArray[Any]:
+    """Values of stored codes by the variable's own packing, NaN where missing.
+
+    Missing is what ``_FillValue``, ``missing_value``, ``valid_range``, ``valid_min`` or
+    ``valid_max`` says; without a ``_FillValue``, also what the library fills unwritten places with.
+    """
+    there = set(variable.ncattrs())
+    unsigned = "_Unsigned" in there and str(variable.getncattr("_Unsigned")).lower() == "true"
+    stored = codes.dtype.str.replace("i", "u") if unsigned else codes.dtype
+    codes = codes.view(stored)
+
+    def as_stored(name: str) -> NDArray[Any]:
+        values = np.atleast_1d(variable.getncattr(name))
+        return values.astype(codes.dtype) if unsigned else values
+
+    missing = np.isin(codes, _default_fill(variable, there))
     for name in ("_FillValue", "missing_value"):
-        if name in variable.ncattrs():
-            missing |= np.isin(codes, variable.getncattr(name))
-    if "valid_range" in variable.ncattrs():
-        low, high = variable.getncattr("valid_range")
-        missing |= (codes < low) | (codes > high)
+        if name in there:
+            missing |= np.isin(codes, as_stored(name))
+    if "valid_range" in there:
+        missing |= (codes < as_stored("valid_range")[0]) | (codes > as_stored("valid_range")[1])
+    if "valid_min" in there:
+        missing |= codes < as_stored("valid_min")[0]
+    if "valid_max" in there:
+        missing |= codes > as_stored("valid_max")[0]
     scale = float(getattr(variable, "scale_factor", 1.0))
     offset = float(getattr(variable, "add_offset", 0.0))
     values = codes.astype(np.float64) * scale + offset
-    return np.where(missing, np.nan, values).astype(np.float32)
+    return np.where(missing, np.nan, values).astype(dtype)
 
 
-def _refuse_cut_classic(path: Path, size: int) -> None:
-    """A classic netCDF file reads without an error when its end is missing: compare the sizes."""
-    with path.open("rb") as file:
-        magic = file.read(4)
-    if magic[:3] != b"CDF" or magic[3:] not in (b"\x01", b"\x02"):
-        return
-    try:
-        wanted = classic_size(path.read_bytes()[: 1 << 20])
-    except (struct.error, IndexError, ValueError):
-        raise InputError(path, "its netCDF header is damaged", "Copy it again") from None
-    if size < wanted:
-        raise InputError(
-            path, f"its header announces {wanted} bytes, the file has {size}", "Copy it again"
-        )
-
-
-class _ClassicHeader:
-    """Reads the big-endian header of a classic netCDF file (CDF-1 and CDF-2)."""
-
-    _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 8}
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-        self._place = 4
-        self._offset_format = ">q" if content[3] == 2 else ">i"
-
-    def number(self, form: str = ">i") -> int:
-        value: int = struct.unpack_from(form, self._content, self._place)[0]
-        self._place += struct.calcsize(form)
-        return value
-
-    def offset(self) -> int:
-        return self.number(self._offset_format)
-
-    def skip_name(self) -> None:
-        self._skip(self.number())
-
-    def skip_attributes(self) -> None:
-        self.number()
-        for _ in range(self.number()):
-            self.skip_name()
-            kind = self.number()
-            self._skip(self.number() * self._TYPE_BYTES[kind])
-
-    def type_bytes(self) -> int:
-        return self._TYPE_BYTES[self.number()]
-
-    def _skip(self, count: int) -> None:
-        self._place += -(-count // 4) * 4
-
-
-def classic_size(content: bytes) -> int:
-    """Bytes that the header of a classic netCDF file announces (NetCDF classic format spec).
-
-    Parameters
-    ----------
-    content
-        Beginning of the file, with the whole header.
-    """
-    header = _ClassicHeader(content)
-    records = max(0, header.number())
-    header.number()
-    lengths = []
-    for _ in range(header.number()):
-        header.skip_name()
-        lengths.append(header.number())
-    header.skip_attributes()
-    header.number()
-    ends, record_parts = [header_end := 0], []
-    for _ in range(header.number()):
-        header.skip_name()
-        shape = [lengths[header.number()] for _ in range(header.number())]
-        header.skip_attributes()
-        item = header.type_bytes()
-        header.number()
-        begin = header.offset()
-        if shape and shape[0] == 0:
-            record_parts.append((begin, item * int(np.prod(shape[1:], dtype=np.int64))))
-        else:
-            ends.append(begin + item * int(np.prod(shape, dtype=np.int64)))
-    if record_parts and records:
-        # One record variable is stored without padding between records.
-        pad = 1 if len(record_parts) == 1 else 4
-        record = sum(-(-part // pad) * pad for _, part in record_parts)
-        last_begin, last_part = max(record_parts)
-        ends.append(last_begin + (records - 1) * record + last_part)
-    return max(header_end, *ends)
+def _default_fill(variable: netCDF4.Variable[Any], there: set[str]) -> list[Any]:
+    # One-byte variables have no default: all their codes may be data.
+    if "_FillValue" in there or variable.dtype.itemsize == 1:
+        return []
+    return [np.array(netCDF4.default_fillvals[variable.dtype.str[1:]]).astype(variable.dtype)]

@@ -5,16 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from hvd_nowcast.errors import InputError
 from hvd_nowcast.grid import RELATIONS, Grid
-from hvd_nowcast.shards.convert.cf import attributes_for
-from hvd_nowcast.shards.convert.netcdf import bounded, decoded, open_netcdf, read_times
+from hvd_nowcast.shards.convert.netcdf import (
+    attributes_of,
+    open_netcdf,
+    read_axis,
+    read_frame,
+    read_times,
+    require_field,
+)
+from hvd_nowcast.shards.convert.reflectivity import attributes_for
 from hvd_nowcast.shards.convert.source import Field, FrameSource, Options, sequences_of
 from hvd_nowcast.shards.schema import RAIN_PACKING
 
 VARIABLE = "R"
+PROJECTION_ATTRIBUTES = (
+    "grid_mapping_name",
+    "straight_vertical_longitude_from_pole",
+    "latitude_of_projection_origin",
+    "standard_parallel",
+    "false_easting",
+    "false_northing",
+    "semi_major_axis",
+    "inverse_flattening",
+)
 
 
 def open_openmrg(paths: Sequence[Path], options: Options) -> FrameSource:
@@ -27,23 +42,27 @@ def open_openmrg(paths: Sequence[Path], options: Options) -> FrameSource:
     """
     path = paths[0]
     dataset = open_netcdf(path)
-    needed = {VARIABLE, "time", "x", "y"}
-    if len(paths) > 1 or not needed <= set(dataset.variables):
+    needed = {VARIABLE, "time", "x", "y", "crs"}
+    there = set(dataset.variables) if "proj_string" in dataset.ncattrs() else set()
+    if len(paths) > 1 or not needed <= there:
         raise InputError(
-            path, f"expected one file with {', '.join(sorted(needed))}", "Give openmrg_rad*.nc"
+            path,
+            f"expected one file with {', '.join(sorted(needed))} and the attribute proj_string",
+            "Give openmrg_rad*.nc, or use --format cf",
         )
     variable = dataset[VARIABLE]
-    bounded(path, variable)
-    y = np.asarray(dataset["y"][:], np.float64)
-    flipped = bool(y[0] < y[-1])
-    text = str(getattr(dataset, "proj_string", ""))
-    projection = {"proj4": text} if text else {}
-    grid = Grid(np.asarray(dataset["x"][:], np.float64), y[::-1] if flipped else y, projection)
-    times = read_times(path, dataset["time"], round_to_seconds=60)
+    require_field(path, variable)
+    frames, rows, columns = variable.shape
+    y = read_axis(path, dataset["y"], rows)
+    turn = slice(None, None, -1 if y[0] < y[-1] else 1)
+    projection = attributes_of(dataset["crs"], PROJECTION_ATTRIBUTES)
+    projection["proj4"] = f"{dataset.proj_string} +units=m +no_defs"
+    grid = Grid(read_axis(path, dataset["x"], columns), y[turn], projection)
+    times = read_times(path, dataset["time"], frames, round_to_seconds=60)
+    files = [path] * frames
 
     def read(number: int) -> Field:
-        values = decoded(variable, variable[number])
-        return values[::-1] if flipped else values
+        return read_frame(path, variable, number)[turn]
 
     attributes = {
         "title": "OpenMRG radar rain rate, Gothenburg",
@@ -57,9 +76,9 @@ def open_openmrg(paths: Sequence[Path], options: Options) -> FrameSource:
         RAIN_PACKING,
         grid,
         times,
-        sequences_of(times, path),
+        sequences_of(times, files),
         read,
-        [path] * len(times),
+        files,
         attributes,
     )
 

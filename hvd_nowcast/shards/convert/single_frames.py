@@ -66,13 +66,14 @@ def source_of_files(
                 "Build one folder of shards for each grid",
             )
     times = np.array([header.time for header in ordered], "datetime64[s]")
+    files = [header.path for header in ordered]
     return FrameSource(
         "rain_rate",
         packing,
         first.grid,
         times,
-        sequences_of(times, first.path),
-        lambda number: read(ordered[number].path),
-        [header.path for header in ordered],
+        sequences_of(times, files),
+        lambda number: read(files[number]),
+        files,
         attributes,
     )

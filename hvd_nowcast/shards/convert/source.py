@@ -18,6 +18,8 @@ Field = NDArray[np.float32]
 
 # A few odd pixels are masked and counted; more than this share of a frame is an error of the file.
 LARGEST_BAD_SHARE = 0.01
+# Lost frames make odd steps, but so many equal ones in a row are another time step.
+SECOND_STEP_RUN = 6
 
 
 @dataclass(frozen=True)
@@ -74,37 +76,62 @@ class FrameSource:
 
     @property
     def step_seconds(self) -> int:
-        """Commonest time between frames of a sequence."""
+        """Time between the frames of a sequence; five minutes where no two frames follow."""
         steps = np.diff(self.times)[np.diff(self.sequence) == 0].astype(np.int64)
         return int(np.median(steps)) if len(steps) else 300
 
 
-def sequences_of(times: Times, path: Path) -> NDArray[np.int32]:
+def sequences_of(times: Times, files: Sequence[Path]) -> NDArray[np.int32]:
     """Number the unbroken sequences of rising times: a longer step than usual starts a new one.
+
+    Parameters
+    ----------
+    times
+        Time of each frame, ``datetime64[s]``.
+    files
+        File of each frame, for messages.
 
     Raises
     ------
     InputError
-        When times repeat, run backward, or have no common step.
+        When times repeat, run backward, or follow each other by two different steps; a gap is a
+        multiple of the step.
     """
     steps = np.diff(times).astype("timedelta64[s]").astype(np.int64)
-    if (steps <= 0).any():
-        at = times[int(np.flatnonzero(steps <= 0)[0]) + 1]
-        kind = "a repeated" if (steps == 0).any() else "a backward"
-        raise InputError(
-            path, f"expected rising times, got {kind} time at {at}", "Remove the doubled frames"
-        )
     if not len(steps):
         return np.zeros(len(times), np.int32)
-    step = int(np.median(steps))
-    if (steps % step != 0).any():
-        odd = int(steps[steps % step != 0][0])
+    _require_rising(steps, times, files)
+    values, counts = np.unique(steps, return_counts=True)
+    step = int(values[np.argmax(counts)])
+    odd = np.flatnonzero((steps % step != 0) | _in_long_run(steps, step))
+    if len(odd):
+        first = int(odd[0])
         raise InputError(
-            path,
-            f"expected one time step, got {step} s and {odd} s",
+            files[first + 1],
+            f"expected one time step, got {steps[first]} s at {times[first]}, elsewhere {step} s",
             "Build one folder of shards for each time step",
         )
     return np.concatenate([[0], np.cumsum(steps != step)]).astype(np.int32)
+
+
+def _require_rising(steps: NDArray[np.int64], times: Times, files: Sequence[Path]) -> None:
+    falling = np.flatnonzero(steps <= 0)
+    if not len(falling):
+        return
+    first = int(falling[0])
+    kind = "a repeated" if steps[first] == 0 else "a backward"
+    raise InputError(
+        files[first + 1],
+        f"expected rising times, got {kind} time at {times[first + 1]} after {files[first].name}",
+        "Remove the doubled frames or files, or sort the frames by time",
+    )
+
+
+def _in_long_run(steps: NDArray[np.int64], step: int) -> NDArray[np.bool_]:
+    """Whether each step is one of many equal ones in a row that are not the usual step."""
+    edges = np.flatnonzero(np.diff(steps)) + 1
+    lengths = np.diff([0, *edges, len(steps)])
+    return (np.repeat(lengths, lengths) >= SECOND_STEP_RUN) & (steps != step)
 
 
 def checked(values: Field, quantity: str, path: Path) -> tuple[Field, int]:
