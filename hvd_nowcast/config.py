@@ -71,8 +71,8 @@ class DataSection:
     flips
         Mirror and transpose training samples at random.
     wet_bias
-        How much more often a rainy window is drawn: the weight of a window is
-        ``1 + wet_bias * wet_fraction``. 0 draws every window once per epoch.
+        How much more often a rainy window is drawn: one with a fifth of its pixels wet, or more,
+        comes ``1 + wet_bias`` times as often as a dry one. 0 draws every window once per epoch.
     """
 
     shards: str | None = None
@@ -195,6 +195,9 @@ class OptimiserSection:
         ``cosine`` towards zero at the last step, or ``none``.
     clip_norm
         Largest global norm of the gradient; ``null`` does not clip.
+    averaging
+        Validation and forecasts use a running mean of the weights with this momentum; 0.998
+        averages over about 500 steps, 0 uses the weights of the last step.
     """
 
     name: str = "adam"
@@ -203,6 +206,7 @@ class OptimiserSection:
     warmup_steps: int = 100
     decay: str = "cosine"
     clip_norm: float | None = 1.0
+    averaging: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -210,6 +214,7 @@ class OptimiserSection:
         _choice("optimiser.decay", self.decay, DECAYS)
         _require(self.learning_rate > 0, "optimiser.learning_rate must be positive")
         _require(self.reference_batch >= 1, "optimiser.reference_batch must be at least 1")
+        _require(0 <= self.averaging < 1, "optimiser.averaging must be in [0, 1)")
         _require(self.warmup_steps >= 0, "optimiser.warmup_steps must not be negative")
         _require(
             self.clip_norm is None or self.clip_norm > 0,

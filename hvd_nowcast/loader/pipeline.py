@@ -1,8 +1,8 @@
-"""From stored codes to batches: read, crop, flip, then decode inside the TensorFlow graph.
+"""From stored frames to batches: read, crop, flip, and decode as the first operation of the step.
 
 Shapes: b batch, t frames (in + out), y rows, x columns. Frames stay in their stored one- or
-two-byte codes until the last moment, so reading, cropping and copying move few bytes, and decoding
-and scaling are one table look-up.
+two-byte codes until they are in the graph of the step, so reading, cropping, copying and sending
+them to a device move few bytes.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from hvd_nowcast.shards.schema import Codes, Packing
 
 PREFETCHED_BATCHES = 2
 CROP_CANDIDATES = 4
+# Share of wet pixels from which more rain makes a sample no more worth drawing.
+WIDESPREAD = 0.2
 
 
 class Batch(NamedTuple):
@@ -72,7 +74,7 @@ class WindowReader:
 
 def window_weights(index: WindowIndex, wet_bias: float) -> NDArray[np.float64]:
     """How often each window is drawn, relative to a dry one."""
-    return 1.0 + wet_bias * np.nan_to_num(np.asarray(index.wet_fraction, dtype=np.float64))
+    return 1.0 + wet_bias * np.minimum(index.wet_fraction.astype(np.float64) / WIDESPREAD, 1.0)
 
 
 def cut_sample(
@@ -120,7 +122,8 @@ def _crop(
         for top, left in zip(tops, lefts, strict=True)
     ]
     # Every fourth frame and every second pixel are enough to tell wet from dry.
-    chances = np.array([wet_codes[square[::4, ::2, ::2]].mean() + 0.02 for square in squares])
+    wet = np.array([wet_codes[square[::4, ::2, ::2]].mean() for square in squares])
+    chances = np.minimum(wet, WIDESPREAD) + 0.02
     return squares[generator.choice(CROP_CANDIDATES, p=chances / chances.sum())]
 
 
@@ -136,32 +139,55 @@ def round_up(size: int, multiple: int) -> int:
     return -(-size // multiple) * multiple
 
 
-class BatchMaker:
-    """Turns stored windows into datasets of `Batch`.
+class BatchDecoder:
+    """The first operation of a step: stored codes to a `Batch`, on the device that trains.
+
+    Codes travel to the device in one or two bytes a pixel instead of four for the value and four
+    for its weight.
+
+    Parameters
+    ----------
+    packing, scaling
+        How codes are decoded and scaled; both are one look-up in a table.
+    frames_in, frames_out
+        How the frames of a window are divided.
+    """
+
+    def __init__(self, packing: Packing, scaling: Scaling, frames_in: int, frames_out: int) -> None:
+        self._fill = packing.fill
+        self._table = scaled_table(scaling, packing)
+        self._split = [frames_in, frames_out]
+
+    def __call__(self, codes: tf.Tensor) -> Batch:
+        """Decode codes of shape (b, t, y, x); frames come last in the batch."""
+        codes = tf.transpose(codes, (0, 2, 3, 1))
+        scaled = tf.gather(tf.constant(self._table), tf.cast(codes, tf.int32))
+        valid = tf.cast(codes != self._fill, tf.float32)
+        inputs, target = tf.split(scaled, self._split, axis=-1)
+        valid_inputs, weight = tf.split(valid, self._split, axis=-1)
+        return Batch(inputs, tf.reduce_min(valid_inputs, -1, keepdims=True), target, weight)
+
+
+class CodeBatches:
+    """Turns windows into datasets of stored codes, uint8 or uint16 of shape (b, t, y, x).
 
     Parameters
     ----------
     section
         Sizes and augmentation.
-    packing, scaling
-        How codes are decoded and scaled.
+    packing
+        How codes are stored.
     wet_threshold
         Weakest value that counts as rain.
     multiple
-        Frame sides are padded to a multiple of this.
+        Frame sides are padded to a multiple of this, with missing pixels.
     """
 
     def __init__(
-        self,
-        section: DataSection,
-        packing: Packing,
-        scaling: Scaling,
-        wet_threshold: float,
-        multiple: int,
+        self, section: DataSection, packing: Packing, wet_threshold: float, multiple: int
     ) -> None:
         self._section = section
         self._packing = packing
-        self._table = scaled_table(scaling, packing)
         # A missing pixel is not wet: no comparison with NaN is true.
         self._wet_codes = packing.table() >= wet_threshold
         self._multiple = multiple
@@ -230,17 +256,4 @@ class BatchMaker:
         codes = tf.data.Dataset.from_generator(batches, output_signature=signature)
         options = tf.data.Options()
         options.deterministic = True
-        return codes.map(self._decode).prefetch(PREFETCHED_BATCHES).with_options(options)
-
-    def _decode(self, codes: tf.Tensor) -> Batch:
-        """Codes (b, t, y, x) to a `Batch` with frames last."""
-        codes = tf.transpose(codes, (0, 2, 3, 1))
-        scaled = tf.gather(tf.constant(self._table), tf.cast(codes, tf.int32))
-        valid = tf.cast(codes != self._packing.fill, tf.float32)
-        inputs, target = tf.split(scaled, self._split, axis=-1)
-        valid_inputs, weight = tf.split(valid, self._split, axis=-1)
-        return Batch(inputs, tf.reduce_min(valid_inputs, -1, keepdims=True), target, weight)
-
-    @property
-    def _split(self) -> list[int]:
-        return [self._section.frames_in, self._section.frames_out]
+        return codes.prefetch(PREFETCHED_BATCHES).with_options(options)

@@ -56,6 +56,7 @@ class ShardReader:
             self._dataset.set_auto_maskandscale(False)
             self._variable = self._find_variable()
             self._check_size()
+            self._keep_one_frame()
             self.header = self._read_header()
         except ShardError:
             self.close()
@@ -139,8 +140,18 @@ class ShardReader:
                 REBUILD,
             )
 
+    def _keep_one_frame(self) -> None:
+        # The library would cache megabytes per open file, and a frame is seldom read twice.
+        if self._variable.chunking() != "contiguous":
+            rows, columns = self._variable.shape[1:]
+            size = rows * columns * self._variable.dtype.itemsize
+            self._variable.set_var_chunk_cache(size=size, nelems=1, preemption=1.0)
+
     def _read_header(self) -> ShardHeader:
         dataset, variable = self._dataset, self._variable
+        missing = {"scale_factor", "add_offset", "_FillValue"} - set(variable.ncattrs())
+        if missing:
+            raise ValueError(f"{variable.name} has no {', '.join(sorted(missing))}")
         packing = Packing(
             str(variable.dtype),
             float(variable.scale_factor),

@@ -11,7 +11,7 @@ import tensorflow as tf
 from hvd_nowcast.config import Config
 from hvd_nowcast.errors import ShardError
 from hvd_nowcast.loader.assignment import spread_evenly
-from hvd_nowcast.loader.pipeline import BatchMaker, WindowReader
+from hvd_nowcast.loader.pipeline import BatchDecoder, CodeBatches, WindowReader
 from hvd_nowcast.loader.scaling import (
     Scaling,
     fit_scaling,
@@ -43,8 +43,10 @@ class TrainingData:
         Fitted on the training split, or read back on a resume.
     train, validation
         Windows of the two splits.
-    maker
-        Turns windows into batches.
+    batches
+        Turns windows into datasets of codes.
+    decoder
+        Turns codes into batches, inside the step.
     pool
         Open shards, to be closed at the end.
     """
@@ -53,13 +55,14 @@ class TrainingData:
     scaling: Scaling
     train: WindowReader
     validation: WindowReader
-    maker: BatchMaker
+    batches: CodeBatches
+    decoder: BatchDecoder
     pool: ReaderPool
 
     def validation_batches(self, limit: int, batch: int) -> tf.data.Dataset:
         """Whole frames of windows spread evenly over the validation split."""
         windows = spread_evenly(len(self.validation.index), limit)
-        return self.maker.evaluation(self.validation, windows.tolist(), batch)
+        return self.batches.evaluation(self.validation, windows.tolist(), batch)
 
 
 def shards_folder(config: Config, run: RunFolder) -> Path:
@@ -103,8 +106,16 @@ def open_training_data(config: Config, run: RunFolder) -> TrainingData:
     _store_data_facts(manifest, run)
     wet_threshold = QUANTITIES[manifest.quantity].wet_threshold
     multiple = size_multiple(config.model)
-    maker = BatchMaker(section, manifest.packing, scaling, wet_threshold, multiple)
-    return TrainingData(manifest, scaling, readers["train"], readers["validation"], maker, pool)
+    packing = manifest.packing
+    return TrainingData(
+        manifest,
+        scaling,
+        readers["train"],
+        readers["validation"],
+        CodeBatches(section, packing, wet_threshold, multiple),
+        BatchDecoder(packing, scaling, section.frames_in, section.frames_out),
+        pool,
+    )
 
 
 def _scaling(manifest: Manifest, pool: ReaderPool, run: RunFolder) -> Scaling:

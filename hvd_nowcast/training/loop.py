@@ -27,7 +27,12 @@ from hvd_nowcast.training.interrupt import InterruptFlag
 from hvd_nowcast.training.loss import NowcastLoss
 from hvd_nowcast.training.run_folder import RunFolder
 from hvd_nowcast.training.schedule import learning_rate
-from hvd_nowcast.training.step import StepResult, TrainingStep, build_optimiser
+from hvd_nowcast.training.step import (
+    StepResult,
+    TrainingStep,
+    averaged_weights,
+    build_optimiser,
+)
 
 LOG_EVERY_STEPS = 10
 LINE_EVERY_SECONDS = 30.0
@@ -92,6 +97,7 @@ class TrainingRun:
         self._take = TrainingStep(
             self._model,
             self._optimiser,
+            self._data.decoder,
             NowcastLoss(config.loss, self._data.scaling),
             communicator,
             config.optimiser.clip_norm,
@@ -120,7 +126,7 @@ class TrainingRun:
     def _loop(self, flag: InterruptFlag) -> None:
         training, progress = self._config.training, self._progress
         steps = range(progress.step, training.steps)
-        batches = self._data.maker.training(
+        batches = self._data.batches.training(
             self._data.train,
             training.seed,
             training.global_batch,
@@ -132,11 +138,11 @@ class TrainingRun:
         )
         lines = _Lines(bool(bar.disable), training.steps)
         started = time.perf_counter()
-        for batch in bar:
+        for codes in bar:
             rate = learning_rate(
                 self._config.optimiser, progress.step, training.steps, training.global_batch
             )
-            result = self._take.train(batch, rate)
+            result = self._take.train(codes, rate)
             self._require_finite(result)
             progress.step += 1
             progress.seconds += time.perf_counter() - started
@@ -172,7 +178,8 @@ class TrainingRun:
         training, progress = self._config.training, self._progress
         at_end = progress.step == training.steps
         if at_end or progress.step % training.validate_every == 0:
-            self._validate()
+            with averaged_weights(self._model, self._optimiser):
+                self._validate()
         overdue = time.monotonic() - self._saved_at > 60 * training.checkpoint_minutes
         stopping = self._communicator.agree(flag.raised) and not at_end
         if at_end or stopping or overdue or progress.step % training.checkpoint_every == 0:
@@ -188,8 +195,8 @@ class TrainingRun:
         progress = self._progress
         sums = tf.zeros(2)
         limit = self._config.training.validation_samples
-        for batch in self._data.validation_batches(limit, VALIDATION_BATCH):
-            sums += self._take.evaluate(batch)
+        for codes in self._data.validation_batches(limit, VALIDATION_BATCH):
+            sums += self._take.evaluate(codes)
         loss_sum, valid = (float(value) for value in self._communicator.sum_tensors([sums])[0])
         progress.validation_loss = loss_sum / valid if valid else 0.0
         record = {"step": progress.step, "validation_loss": progress.validation_loss}

@@ -8,6 +8,8 @@ per-rank means would weigh a pixel by the share of its rank.)
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import keras
@@ -44,18 +46,44 @@ def build_optimiser(section: OptimiserSection, model: keras.Model) -> keras.Opti
     """Make the optimiser with its slots, so that a checkpoint can fill them before step 0."""
     kinds = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}
     # A fixed name: Keras numbers its own by what this process built before.
-    optimiser = kinds[section.name](learning_rate=section.learning_rate, name="optimiser")
+    optimiser = kinds[section.name](
+        learning_rate=section.learning_rate,
+        name="optimiser",
+        use_ema=section.averaging > 0,
+        ema_momentum=section.averaging,
+    )
     optimiser.build(model.trainable_variables)
     return optimiser
 
 
+@contextmanager
+def averaged_weights(model: keras.Model, optimiser: keras.Optimizer) -> Iterator[None]:
+    """Give the model the running mean of its weights for a while, where there is one.
+
+    The mean of many steps is better and steadier than the last step (Polyak and Juditsky 1992,
+    doi:10.1137/0330046).
+    """
+    if not optimiser.use_ema:
+        yield
+        return
+    last = [variable.numpy() for variable in model.trainable_variables]
+    optimiser.finalize_variable_values(model.trainable_variables)
+    try:
+        yield
+    finally:
+        for variable, value in zip(model.trainable_variables, last, strict=True):
+            variable.assign(value)
+
+
 class TrainingStep:
-    """Forward, backward, one sum over ranks, update.
+    """Decode, forward, backward, one sum over ranks, update.
 
     Parameters
     ----------
     model, optimiser
         What is trained, and how; the optimiser is built.
+    decoder
+        Stored codes to a `Batch`.
     loss
         Sum over valid pixels.
     communicator
@@ -71,6 +99,7 @@ class TrainingStep:
         self,
         model: keras.Model,
         optimiser: keras.Optimizer,
+        decoder: Callable[[tf.Tensor], Batch],
         loss: NowcastLoss,
         communicator: Communicator,
         clip_norm: float | None,
@@ -78,6 +107,7 @@ class TrainingStep:
     ) -> None:
         self._model = model
         self._optimiser = optimiser
+        self._decode = decoder
         self._loss = loss
         self._communicator = communicator
         self._clip_norm = clip_norm
@@ -86,22 +116,24 @@ class TrainingStep:
         self._step = tf.function(self._take, jit_compile=False, reduce_retracing=True)
         self._sums = tf.function(self._evaluate, jit_compile=False, reduce_retracing=True)
 
-    def train(self, batch: Batch, learning_rate: float) -> StepResult:
+    def train(self, codes: tf.Tensor, learning_rate: float) -> StepResult:
         """Update the model with this rank's part of a global batch."""
-        return self._step(batch, tf.constant(learning_rate, tf.float32))
+        return self._step(codes, tf.constant(learning_rate, tf.float32))
 
-    def evaluate(self, batch: Batch) -> tf.Tensor:
+    def evaluate(self, codes: tf.Tensor) -> tf.Tensor:
         """Loss sum and valid pixels of a batch on this rank, shape (2,)."""
-        return self._sums(batch)
+        return self._sums(codes)
 
     def _forward(self, batch: Batch, training: bool) -> tf.Tensor:
         forecast = self._model([batch.inputs, batch.valid_inputs], training=training)
         return self._loss(forecast, batch.target, batch.weight)
 
-    def _evaluate(self, batch: Batch) -> tf.Tensor:
+    def _evaluate(self, codes: tf.Tensor) -> tf.Tensor:
+        batch = self._decode(codes)
         return tf.stack([self._forward(batch, False), tf.reduce_sum(batch.weight)])
 
-    def _take(self, batch: Batch, learning_rate: tf.Tensor) -> StepResult:
+    def _take(self, codes: tf.Tensor, learning_rate: tf.Tensor) -> StepResult:
+        batch = self._decode(codes)
         variables = self._model.trainable_variables
         with tf.GradientTape() as tape:
             loss_sum = self._forward(batch, True) / self._pixels

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from hvd_nowcast.errors import InputError, MissingDependencyError
+from hvd_nowcast.errors import InputError
 from hvd_nowcast.grid import RELATIONS
 from hvd_nowcast.shards.build import build_shards
 from hvd_nowcast.shards.convert import FORMATS, open_source
@@ -123,44 +121,6 @@ def test_sevir_without_a_time_for_an_event_is_named(tmp_path: Path) -> None:
     catalogue.write_text("id,time_utc\nR1,2019-01-01 00:00:00\n")
     with pytest.raises(InputError, match="no time for the event R3"):
         open_source([path, catalogue])
-
-
-def test_mrms_names_the_extra_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "PrecipRate.grib2"
-    path.write_bytes(b"GRIB")
-    monkeypatch.setitem(sys.modules, "cfgrib", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'hvd_nowcast\[grib\]'"):
-        open_source([path])
-
-
-def test_mrms_negative_codes_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The GRIB library itself is replaced: this tests what is made of its answer."""
-
-    class Message(dict[str, Any]):
-        def load(self) -> Message:
-            return self
-
-        def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-            return np.array([[-3.0, 0.0], [1.5, -1.0]], dtype)
-
-    message = Message(
-        latitude=np.array([40.02, 40.01]),
-        longitude=np.array([260.0, 260.01]),
-        valid_time=SimpleNamespace(values=np.datetime64("2020-05-01T00:02:00", "ns")),
-    )
-
-    class Dataset(dict[str, Any]):
-        data_vars = ("rate",)
-
-    dataset = Dataset(rate=message)
-    fake = ModuleType("cfgrib")
-    fake.open_dataset = lambda *_, **__: dataset  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "cfgrib", fake)
-    path = tmp_path / "PrecipRate.grib2"
-    path.write_bytes(b"GRIB")
-    source = open_source([path])
-    np.testing.assert_array_equal(source.read(0), [[np.nan, 0.0], [1.5, np.nan]])
-    assert source.grid.y[0] > source.grid.y[1]
 
 
 def test_damaged_hdf5_and_pgm_are_named(tmp_path: Path) -> None:

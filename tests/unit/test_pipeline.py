@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from hvd_nowcast.config import DataSection
 from hvd_nowcast.loader.pipeline import (
-    BatchMaker,
+    BatchDecoder,
+    CodeBatches,
     WindowReader,
     cut_sample,
     pad_codes,
@@ -33,21 +34,25 @@ WET = (np.arange(65536) > 0) & (np.arange(65536) != FILL)
 
 def make(
     folder: Path, crop: int | None = None, flips: bool = False
-) -> tuple[WindowReader, BatchMaker]:
+) -> tuple[WindowReader, CodeBatches, BatchDecoder]:
     manifest = Manifest.load(folder)
     index = build_index(manifest, "train", FRAMES_IN, FRAMES_OUT)
     section = DataSection(
         shards=str(folder), frames_in=FRAMES_IN, frames_out=FRAMES_OUT, crop=crop, flips=flips
     )
-    maker = BatchMaker(section, manifest.packing, SCALING, 0.1, 16)
-    return WindowReader(index, ReaderPool(folder)), maker
+    return (
+        WindowReader(index, ReaderPool(folder)),
+        CodeBatches(section, manifest.packing, 0.1, 16),
+        BatchDecoder(manifest.packing, SCALING, FRAMES_IN, FRAMES_OUT),
+    )
 
 
 def test_evaluation_batches_are_the_source_frames(synthetic_shards: Path) -> None:
-    reader, maker = make(synthetic_shards)
+    reader, batches, decode = make(synthetic_shards)
     source = synthetic_source(120, shape=(40, 48), seed=2, disc=True)
     windows = [0, 29, 40]
-    (batch,) = maker.evaluation(reader, windows, 4)
+    (codes,) = batches.evaluation(reader, windows, 4)
+    batch = decode(codes)
     assert batch.inputs.shape == (3, 48, 48, FRAMES_IN)
     for number, window in enumerate(windows):
         frames = np.stack([source.read(window + i) for i in range(FRAMES_IN + FRAMES_OUT)], -1)
@@ -70,21 +75,21 @@ def test_evaluation_batches_are_the_source_frames(synthetic_shards: Path) -> Non
 def test_ranks_together_see_the_batch_of_one_process(
     synthetic_shards: Path, shares: tuple[int, ...]
 ) -> None:
-    reader, maker = make(synthetic_shards, crop=16, flips=True)
-    whole = [b.inputs.numpy() for b in maker.training(reader, 7, 6, slice(0, 6), range(3))]
+    reader, batches, _ = make(synthetic_shards, crop=16, flips=True)
+    whole = [b.numpy() for b in batches.training(reader, 7, 6, slice(0, 6), range(3))]
     parts = []
     for rank, share in enumerate(shares):
         part = slice(sum(shares[:rank]), sum(shares[:rank]) + share)
         if share:
-            parts.append([b.inputs.numpy() for b in maker.training(reader, 7, 6, part, range(3))])
+            parts.append([b.numpy() for b in batches.training(reader, 7, 6, part, range(3))])
     for step, expected in enumerate(whole):
         np.testing.assert_array_equal(np.concatenate([part[step] for part in parts]), expected)
 
 
 def test_a_resumed_stream_goes_on_where_it_stopped(synthetic_shards: Path) -> None:
-    reader, maker = make(synthetic_shards, crop=16, flips=True)
-    whole = [b.target.numpy() for b in maker.training(reader, 1, 4, slice(0, 4), range(40))]
-    rest = [b.target.numpy() for b in maker.training(reader, 1, 4, slice(0, 4), range(37, 40))]
+    reader, batches, _ = make(synthetic_shards, crop=16, flips=True)
+    whole = [b.numpy() for b in batches.training(reader, 1, 4, slice(0, 4), range(40))]
+    rest = [b.numpy() for b in batches.training(reader, 1, 4, slice(0, 4), range(37, 40))]
     for expected, resumed in zip(whole[37:], rest, strict=True):
         np.testing.assert_array_equal(resumed, expected)
 
@@ -128,4 +133,6 @@ def test_a_frame_smaller_than_the_crop_is_padded_with_missing_pixels() -> None:
 def test_wet_windows_weigh_more(synthetic_shards: Path) -> None:
     index = make(synthetic_shards)[0].index
     assert (window_weights(index, 0.0) == 1).all()
-    assert window_weights(index, 20.0) == pytest.approx(1 + 20 * index.wet_fraction)
+    assert window_weights(index, 20.0) == pytest.approx(
+        1 + 20 * np.minimum(index.wet_fraction / 0.2, 1)
+    )

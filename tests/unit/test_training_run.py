@@ -155,6 +155,7 @@ def test_a_trained_run_predicts(finished: RunFolder) -> None:
         "loss.error=mse",
         "loss.exceedance=0.2",
         "optimiser.name=sgd",
+        "optimiser.averaging=0.9",
         "data.wet_bias=20",
         "model.mask_channel=false",
     ],

@@ -16,7 +16,12 @@ from hvd_nowcast.loader.scaling import LogRainScaling
 from hvd_nowcast.models.nowcast import build_nowcast
 from hvd_nowcast.parallel.communicator import SingleProcess
 from hvd_nowcast.training.loss import NowcastLoss
-from hvd_nowcast.training.step import StepResult, TrainingStep, build_optimiser
+from hvd_nowcast.training.step import (
+    StepResult,
+    TrainingStep,
+    averaged_weights,
+    build_optimiser,
+)
 
 SCALING = LogRainScaling(2.5)
 MODEL = ModelSection(filters=(4,), centre=4, residual=False)
@@ -61,7 +66,16 @@ def make_step(
     model = build_nowcast(MODEL, 2, 3)
     optimiser = build_optimiser(OptimiserSection(name="sgd"), model)
     pixels = 4 * 8 * 8 * 3
-    step = TrainingStep(model, optimiser, NowcastLoss(loss, SCALING), communicator, clip, pixels)
+    # These tests hand over decoded batches.
+    step = TrainingStep(
+        model,
+        optimiser,
+        lambda batch: batch,
+        NowcastLoss(loss, SCALING),
+        communicator,
+        clip,
+        pixels,
+    )
     return model, step
 
 
@@ -148,9 +162,26 @@ def test_loss_formulas(section: LossSection) -> None:
     expected = error * (1 + section.rain_weight * np.minimum(rain, section.rain_weight_limit))
     if section.exceedance:
         soft = 1 / (1 + np.exp(-15.0 * (forecast - SCALING.forward(np.array(1.0)))))
-        cost = np.where(rain >= 1.0, 1.4 * (1 - soft), 0.6 * soft)
+        cost = np.where(rain >= 1.0, 1.2 * (1 - soft), 0.8 * soft)
         expected = expected + section.exceedance * cost
     arguments = [tf.constant(value, tf.float64) for value in (forecast, target)]
     weight = tf.constant([[[[1.0, 1.0, 0.0]]]], tf.float64)
     loss = NowcastLoss(section, SCALING)(*arguments, weight)
     assert float(loss) == pytest.approx(expected[..., :2].sum(), rel=1e-6)
+
+
+def test_averaged_weights_are_the_running_mean_and_are_given_back() -> None:
+    keras.utils.set_random_seed(3)
+    model = build_nowcast(MODEL, 2, 3)
+    optimiser = build_optimiser(OptimiserSection(name="sgd", averaging=0.75), model)
+    step = TrainingStep(
+        model, optimiser, lambda b: b, NowcastLoss(PLAIN, SCALING), SingleProcess(), None, 768
+    )
+    mean = None
+    for seed in range(4):
+        step.train(make_batch(seed=seed), 0.5)
+        now = model.trainable_variables[0].numpy()
+        mean = now if mean is None else 0.75 * mean + 0.25 * now
+    with averaged_weights(model, optimiser):
+        np.testing.assert_allclose(model.trainable_variables[0].numpy(), mean, rtol=1e-5)
+    np.testing.assert_array_equal(model.trainable_variables[0].numpy(), now)

@@ -98,9 +98,9 @@ def open_source(
 
 
 def _files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
     try:
+        if not path.is_dir():
+            return [path]
         there = sorted(file for file in path.iterdir() if file.is_file())
     except PermissionError as problem:
         raise InputError(path, "no permission to read it", "Change its permissions") from problem

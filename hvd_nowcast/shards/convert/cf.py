@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from hvd_nowcast.errors import InputError
 from hvd_nowcast.grid import Grid, equirectangular_grid
 from hvd_nowcast.shards.convert.netcdf import (
+    OpenFiles,
     attributes_of,
     open_netcdf,
     read_axis,
@@ -59,7 +59,6 @@ EAST_UNITS = ("degrees_east", "degree_east", "degrees_E", "degree_E", "degrees",
 USUAL_PIXEL_METRES = 1000.0
 ZR_ATTRIBUTES = ("zr_name", "zr_a", "zr_b", "zr_no_echo_dbz")
 KEPT_ATTRIBUTES = ("title", "institution", "license", "source", "references", "comment")
-OPEN_FILES = 32
 
 NETCDF_BEGINNINGS = (b"CDF\x01", b"CDF\x02", b"CDF\x05", b"\x89HDF")
 
@@ -109,12 +108,11 @@ def open_cf(paths: Sequence[Path], options: Options) -> FrameSource:
     times = np.concatenate([file.times for file in files])
     places = [(file, number) for file in files for number in range(len(file.times))]
     frame_files = [file.path for file, _ in places]
-    # A long archive has more files than a process may hold open.
-    opened = lru_cache(OPEN_FILES)(open_netcdf)
+    opened = OpenFiles()
 
     def read(number: int) -> Field:
         file, frame = places[number]
-        values = read_frame(file.path, opened(file.path)[file.variable], frame)
+        values = read_frame(file.path, opened.variable(file.path, file.variable), frame)
         return kind.convert(values[file.rows, file.columns])
 
     return FrameSource(

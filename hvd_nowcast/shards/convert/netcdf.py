@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,29 @@ def open_netcdf(path: Path) -> netCDF4.Dataset:
         ) from problem
     dataset.set_auto_maskandscale(False)
     return dataset
+
+
+class OpenFiles:
+    """The files that were used last, kept open; a long archive has more than a process may hold.
+
+    Parameters
+    ----------
+    limit
+        How many stay open.
+    """
+
+    def __init__(self, limit: int = 32) -> None:
+        self._limit = limit
+        self._open: OrderedDict[Path, netCDF4.Dataset] = OrderedDict()
+
+    def variable(self, path: Path, name: str) -> netCDF4.Variable[Any]:
+        """A variable of a file, to be used before the next call."""
+        if path not in self._open:
+            if len(self._open) >= self._limit:
+                self._open.popitem(last=False)[1].close()
+            self._open[path] = open_netcdf(path)
+        self._open.move_to_end(path)
+        return self._open[path][name]
 
 
 def require_field(path: Path, variable: netCDF4.Variable[Any]) -> None:
