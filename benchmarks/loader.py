@@ -69,7 +69,7 @@ def open_reader(folder: Path):  # noqa: ANN201 - types need TensorFlow
     section = DataSection(
         shards=str(folder), frames_in=FRAMES_IN, frames_out=FRAMES_OUT, crop=None, flips=False
     )
-    batches = CodeBatches(section, manifest.packing, 0.1, 16)
+    batches = CodeBatches(section, manifest.packing, manifest.grid.shape, 0.1, 16)
     return WindowReader(index, ReaderPool(folder)), batches
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -116,25 +115,30 @@ def check(folder: Path, quarantine: bool) -> None:
 @click.option("--run", "run_folder", required=True, type=INPUTS, help="Folder of this run.")
 @click.option("--set", "overrides", multiple=True, help="section.key=value, may be repeated.")
 @click.option("--resume", is_flag=True, help="Continue the run from its newest checkpoint.")
-def train(config: Path, run_folder: Path, overrides: tuple[str, ...], resume: bool) -> None:
-    """Train the model that CONFIG describes into a run folder."""
-    from hvd_nowcast.config import load_config
-    from hvd_nowcast.training.run_folder import RunFolder
+@click.option("--locality", type=int, help="Short for --set data.locality=N: few shards at a time.")
+@click.option("--timeline", type=INPUTS, help="File for Horovod's timeline, a Chrome trace.")
+def train(
+    config: Path,
+    run_folder: Path,
+    overrides: tuple[str, ...],
+    resume: bool,
+    locality: int | None,
+    timeline: Path | None,
+) -> None:
+    r"""Train the model that CONFIG describes into a run folder.
 
-    checked = load_config(config, overrides)
-    run = RunFolder(run_folder)
-    if resume and run.has("final.json"):
-        console.note(f"{run_folder}: already finished, nothing to resume")
+    \b
+    On many ranks, start the same command with mpirun or srun, or with:
+      launch/local.sh 4 configs/demo.yaml --run runs/mine
+    The result does not depend on the number of ranks, and a run may be resumed on another number.
+    """
+    from hvd_nowcast.train import train as train_job
+
+    if locality is not None:
+        overrides = (*overrides, f"data.locality={locality}")
+    final = train_job(config, run_folder, overrides, resume, timeline)
+    if final is None:
         return
-    if resume and run.has("config.yaml"):
-        run.check_same(checked)
-    else:
-        run.start(checked)
-        _store_origin(run)
-    from hvd_nowcast.parallel.communicator import SingleProcess
-    from hvd_nowcast.training.loop import TrainingRun
-
-    final = TrainingRun(checked, run, SingleProcess()).run()
     console.say(
         f"{run_folder}: {final['steps']} steps, best validation loss {final['best_loss']:.4f} at "
         f"step {final['best_step']}, {final['samples_per_second']:.1f} samples/s, "
@@ -241,10 +245,3 @@ def _size(text: str) -> tuple[int, int]:
     if not (rows.isdigit() and columns.isdigit()):
         raise click.BadParameter(f"--size {text}: expected ROWSxCOLUMNS such as 256x256")
     return int(rows), int(columns)
-
-
-def _store_origin(run: Any) -> None:
-    from hvd_nowcast.information import collect_versions, git_state
-
-    run.write_json("versions.json", collect_versions())
-    run.write_json("git.json", git_state(Path.cwd()))

@@ -21,7 +21,9 @@ NORMALISATIONS = ("none", "group", "layer")
 ACTIVATIONS = ("relu", "silu", "gelu")
 ERRORS = ("mse", "mae")
 OPTIMISERS = ("adam", "sgd")
-DECAYS = ("cosine", "none")
+DECAYS = ("cosine", "plateau", "none")
+PRECISIONS = ("float32", "mixed_bfloat16", "float64")
+COMPRESSIONS = ("none", "fp16")
 
 
 def _require(condition: bool, message: str) -> None:
@@ -70,6 +72,10 @@ class DataSection:
         Side of the square cut from a training sample in pixels; ``null`` takes the whole frame.
     flips
         Mirror and transpose training samples at random.
+    locality
+        How many shards the samples of a while come from: the shards are shuffled, then the
+        windows of this many at a time. 0 shuffles all windows of the archive at once. The order
+        is the same for any number of ranks.
     wet_bias
         How much more often a rainy window is drawn: one with a fifth of its pixels wet, or more,
         comes ``1 + wet_bias`` times as often as a dry one. 0 draws every window once per epoch.
@@ -82,6 +88,7 @@ class DataSection:
     crop: int | None = 96
     flips: bool = True
     wet_bias: float = 0.0
+    locality: int = 0
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -93,6 +100,7 @@ class DataSection:
         _require(self.frames_out >= 1, "data.frames_out must be at least 1")
         _require(self.crop is None or self.crop >= 8, "data.crop must be null or at least 8 pixels")
         _require(self.wet_bias >= 0, "data.wet_bias must not be negative")
+        _require(self.locality >= 0, "data.locality must not be negative")
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,9 @@ class ModelSection:
         Predict the change from the last frame instead of the frame itself.
     mask_channel
         Show the model where the input is missing.
+    precision
+        ``float32``; ``mixed_bfloat16``, which computes in half the bytes and keeps the weights in
+        float32; or ``float64``, for proofs.
     """
 
     filters: tuple[int, ...] = (32, 64, 128, 256)
@@ -125,6 +136,7 @@ class ModelSection:
     activation: str = "relu"
     residual: bool = True
     mask_channel: bool = True
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -135,6 +147,7 @@ class ModelSection:
         _require(self.stem in (1, 2, 4), "model.stem must be 1, 2 or 4")
         _choice("model.normalisation", self.normalisation, NORMALISATIONS)
         _choice("model.activation", self.activation, ACTIVATIONS)
+        _choice("model.precision", self.precision, PRECISIONS)
         _require(
             self.normalisation != "group" or all(f % 8 == 0 for f in (*self.filters, self.centre)),
             "model.normalisation group works in groups of 8: filters must be multiples of 8",
@@ -191,8 +204,14 @@ class OptimiserSection:
         Batch the learning rate was found with.
     warmup_steps
         Steps of linear warm-up.
+    warmup_epochs
+        Its length in passes over the training windows, instead of ``warmup_steps``.
     decay
-        ``cosine`` towards zero at the last step, or ``none``.
+        ``cosine`` towards zero at the last step, ``none``, or ``plateau``: multiplied by
+        ``plateau_factor`` after each ``plateau_patience`` validations in a row without a better
+        loss.
+    plateau_factor, plateau_patience
+        See ``decay``.
     clip_norm
         Largest global norm of the gradient; ``null`` does not clip.
     averaging
@@ -204,7 +223,10 @@ class OptimiserSection:
     learning_rate: float = 1e-3
     reference_batch: int = 8
     warmup_steps: int = 100
+    warmup_epochs: float | None = None
     decay: str = "cosine"
+    plateau_factor: float = 0.5
+    plateau_patience: int = 3
     clip_norm: float | None = 1.0
     averaging: float = 0.0
 
@@ -216,6 +238,12 @@ class OptimiserSection:
         _require(self.reference_batch >= 1, "optimiser.reference_batch must be at least 1")
         _require(0 <= self.averaging < 1, "optimiser.averaging must be in [0, 1)")
         _require(self.warmup_steps >= 0, "optimiser.warmup_steps must not be negative")
+        _require(
+            self.warmup_epochs is None or self.warmup_epochs >= 0,
+            "optimiser.warmup_epochs must be null or not negative",
+        )
+        _require(0 < self.plateau_factor < 1, "optimiser.plateau_factor must be in (0, 1)")
+        _require(self.plateau_patience >= 1, "optimiser.plateau_patience must be at least 1")
         _require(
             self.clip_norm is None or self.clip_norm > 0,
             "optimiser.clip_norm must be null or positive",
@@ -246,6 +274,13 @@ class TrainingSection:
         Minutes between checkpoints, whichever comes first.
     keep_checkpoints
         Older ones are removed.
+    accumulate
+        Each rank computes its part of the batch in this many pieces, one after another, which
+        needs less memory and changes nothing else.
+    compression
+        ``none``, or ``fp16``: gradients travel between ranks in two bytes.
+    stall_minutes
+        A rank that makes no progress for so long shows where it is stuck and ends the job.
     """
 
     steps: int = 1000
@@ -257,14 +292,20 @@ class TrainingSection:
     checkpoint_every: int = 250
     checkpoint_minutes: float = 10.0
     keep_checkpoints: int = 3
+    accumulate: int = 1
+    compression: str = "none"
+    stall_minutes: float = 10.0
 
     def __post_init__(self) -> None:
         """Check the values."""
         for name in (
-            "steps global_batch validate_every validation_samples checkpoint_every keep_checkpoints"
+            "steps global_batch validate_every validation_samples checkpoint_every "
+            "keep_checkpoints accumulate"
         ).split():
             _require(getattr(self, name) >= 1, f"training.{name} must be at least 1")
+        _choice("training.compression", self.compression, COMPRESSIONS)
         _require(self.checkpoint_minutes > 0, "training.checkpoint_minutes must be positive")
+        _require(self.stall_minutes > 0, "training.stall_minutes must be positive")
         _require(
             self.patience is None or self.patience >= 1,
             "training.patience must be null or at least 1",
@@ -294,6 +335,10 @@ class Config:
         """Plain dictionaries and lists, ready for YAML."""
         plain = dataclasses.asdict(self)
         return _lists(plain)
+
+    def to_flat_dict(self) -> dict[str, Any]:
+        """All settings by their full name, such as ``optimiser.learning_rate``."""
+        return _flat(self.to_dict())
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -368,6 +413,16 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
             raise ConfigError(f"--set {override}: {key} is a value, not a section")
         tree = section
     tree[keys[-1]] = value
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
 
 
 def _lists(value: Any) -> Any:

@@ -37,10 +37,17 @@ def progress(
     total: int | None = None,
     unit: str = "it",
     initial: int = 0,
+    hidden: bool = False,
 ) -> tqdm[Item]:
-    """Iterate with a progress bar on a terminal; silent in a batch log."""
+    """Iterate with a progress bar on a terminal; silent in a batch log, or where hidden."""
     return tqdm(  # type: ignore[return-value]
-        items, desc=what, total=total, unit=unit, initial=initial, disable=None, leave=False
+        items,
+        desc=what,
+        total=total,
+        unit=unit,
+        initial=initial,
+        disable=hidden or None,
+        leave=False,
     )
 
 

@@ -11,6 +11,9 @@
     |   +-- CheckpointError        5   a checkpoint is damaged
     +-- OutputError                6   a result cannot be written: disk full, ... (OSError)
     +-- NotFiniteError             7   loss or gradient became NaN or infinite (ArithmeticError)
+    +-- ParallelError              8   the ranks cannot work together: launcher, MPI, versions
+    +-- StallError                 9   a rank made no progress for too long (TimeoutError)
+    +-- JobError                   *   an error of another rank, with that error's status
     +-- Interrupted               85   stopped by a signal after saving; resume continues
 
 Status 85 is the one a batch script requeues on. Each message says what was expected, what came,
@@ -88,6 +91,34 @@ class NotFiniteError(HvdNowcastError, ArithmeticError):
     """The loss or a gradient became NaN or infinite."""
 
     exit_status = 7
+
+
+class ParallelError(HvdNowcastError):
+    """The ranks cannot work together."""
+
+    exit_status = 8
+
+
+class StallError(HvdNowcastError, TimeoutError):
+    """A rank made no progress for too long."""
+
+    exit_status = 9
+
+
+class JobError(HvdNowcastError):
+    """The one error of a job of several ranks, raised on all of them; rank 0 prints it.
+
+    Parameters
+    ----------
+    message
+        What happened, and on which rank.
+    exit_status
+        Status of the error that caused it.
+    """
+
+    def __init__(self, message: str, exit_status: int) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status
 
 
 class Interrupted(HvdNowcastError):

@@ -9,13 +9,20 @@ no special case, and a resume needs one integer.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-def epoch_order(weights: NDArray[np.floating[Any]], seed: int, epoch: int) -> NDArray[np.int64]:
+def epoch_order(
+    weights: NDArray[np.floating[Any]],
+    seed: int,
+    epoch: int,
+    shards: NDArray[np.integer[Any]] | None = None,
+    locality: int = 0,
+) -> NDArray[np.int64]:
     """Order in which the windows of an archive are drawn in one epoch.
 
     An epoch has as many draws as windows. Each window is drawn ``n w / sum(w)`` times, rounded
@@ -28,6 +35,9 @@ def epoch_order(weights: NDArray[np.floating[Any]], seed: int, epoch: int) -> ND
         Positive weight of each window, shape ``(windows,)``.
     seed, epoch
         All the randomness there is.
+    shards, locality
+        With the shard of each window and a number, the shards are shuffled, and the windows are
+        shuffled only inside that many shards at a time.
 
     Returns
     -------
@@ -40,19 +50,48 @@ def epoch_order(weights: NDArray[np.floating[Any]], seed: int, epoch: int) -> ND
     offset = generator.uniform(0.25, 0.75)
     positions = (np.arange(len(weights)) + offset) * (shares[-1] / len(weights))
     drawn = np.searchsorted(shares, positions).clip(max=len(weights) - 1)
-    return generator.permutation(drawn)
+    order = generator.permutation(drawn)
+    if shards is None or not locality:
+        return order
+    turn = generator.permutation(int(shards.max()) + 1)
+    return order[np.argsort(turn[shards[order]] // locality, kind="stable")]
 
 
-def batch_windows(
-    weights: NDArray[np.floating[Any]], seed: int, global_batch: int, step: int
-) -> NDArray[np.int64]:
-    """Windows of the global batch of one step, shape ``(global_batch,)``."""
-    samples = step * global_batch + np.arange(global_batch)
-    epochs, places = np.divmod(samples, len(weights))
-    orders = {epoch: epoch_order(weights, seed, int(epoch)) for epoch in np.unique(epochs)}
-    return np.array(
-        [orders[epoch][place] for epoch, place in zip(epochs, places, strict=True)], dtype=np.int64
-    )
+class SampleOrder:
+    """The endless stream of epochs, cut into global batches.
+
+    Parameters
+    ----------
+    weights, seed, shards, locality
+        As in `epoch_order`.
+    """
+
+    def __init__(
+        self,
+        weights: NDArray[np.floating[Any]],
+        seed: int,
+        shards: NDArray[np.integer[Any]] | None = None,
+        locality: int = 0,
+    ) -> None:
+        self._windows = len(weights)
+
+        @lru_cache(maxsize=4)
+        def order(epoch: int) -> NDArray[np.int64]:
+            return epoch_order(weights, seed, epoch, shards, locality)
+
+        self._order = order
+
+    def batch(self, global_batch: int, step: int) -> NDArray[np.int64]:
+        """Windows of the global batch of one step, shape ``(global_batch,)``."""
+        samples = step * global_batch + np.arange(global_batch)
+        epochs, places = np.divmod(samples, self._windows)
+        windows = [self._order(int(e))[p] for e, p in zip(epochs, places, strict=True)]
+        return np.array(windows, np.int64)
+
+
+def equal_shares(global_batch: int, ranks: int) -> list[int]:
+    """Samples per rank that differ by one at most; some are 0 with more ranks than samples."""
+    return [global_batch // ranks + (rank < global_batch % ranks) for rank in range(ranks)]
 
 
 def rank_slice(shares: Sequence[int], rank: int) -> slice:

@@ -7,7 +7,7 @@ them to a device move few bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from hvd_nowcast.config import DataSection
-from hvd_nowcast.loader.assignment import batch_windows
+from hvd_nowcast.loader.assignment import SampleOrder
 from hvd_nowcast.loader.scaling import Scaling, scaled_table
 from hvd_nowcast.shards.index import WindowIndex
 from hvd_nowcast.shards.reader import ReaderPool
@@ -134,6 +134,11 @@ def pad_codes(codes: Codes, height: int, width: int, fill: int) -> Codes:
     return np.pad(codes, missing, constant_values=fill) if any(map(any, missing)) else codes
 
 
+def padded_shape(shape: tuple[int, int], multiple: int) -> tuple[int, int]:
+    """Smallest shape that holds another and is a multiple on both sides."""
+    return round_up(shape[0], multiple), round_up(shape[1], multiple)
+
+
 def round_up(size: int, multiple: int) -> int:
     """Smallest multiple that is not below the size."""
     return -(-size // multiple) * multiple
@@ -154,15 +159,18 @@ class BatchDecoder:
     """
 
     def __init__(self, packing: Packing, scaling: Scaling, frames_in: int, frames_out: int) -> None:
-        self._fill = packing.fill
         self._table = scaled_table(scaling, packing)
+        self._valid = np.isfinite(packing.table()).astype(np.float32)
         self._split = [frames_in, frames_out]
 
     def __call__(self, codes: tf.Tensor) -> Batch:
         """Decode codes of shape (b, t, y, x); frames come last in the batch."""
-        codes = tf.transpose(codes, (0, 2, 3, 1))
-        scaled = tf.gather(tf.constant(self._table), tf.cast(codes, tf.int32))
-        valid = tf.cast(codes != self._fill, tf.float32)
+        codes = tf.cast(codes, tf.int32)
+        # Only float32 is transposed: of other types TensorFlow complains on many processors.
+        scaled, valid = (
+            tf.transpose(tf.gather(tf.constant(table), codes), (0, 2, 3, 1))
+            for table in (self._table, self._valid)
+        )
         inputs, target = tf.split(scaled, self._split, axis=-1)
         valid_inputs, weight = tf.split(valid, self._split, axis=-1)
         return Batch(inputs, tf.reduce_min(valid_inputs, -1, keepdims=True), target, weight)
@@ -177,6 +185,8 @@ class CodeBatches:
         Sizes and augmentation.
     packing
         How codes are stored.
+    grid_shape
+        Rows and columns of a whole frame.
     wet_threshold
         Weakest value that counts as rain.
     multiple
@@ -184,13 +194,21 @@ class CodeBatches:
     """
 
     def __init__(
-        self, section: DataSection, packing: Packing, wet_threshold: float, multiple: int
+        self,
+        section: DataSection,
+        packing: Packing,
+        grid_shape: tuple[int, int],
+        wet_threshold: float,
+        multiple: int,
     ) -> None:
         self._section = section
         self._packing = packing
         # A missing pixel is not wet: no comparison with NaN is true.
         self._wet_codes = packing.table() >= wet_threshold
-        self._multiple = multiple
+        self._frame_shape = padded_shape(grid_shape, multiple)
+        crop = section.crop
+        self._sample_shape = padded_shape((crop, crop), multiple) if crop else self._frame_shape
+        self._problem: Exception | None = None
 
     def training(
         self,
@@ -209,22 +227,21 @@ class CodeBatches:
         seed, global_batch
             Decide the samples of each step.
         part
-            This rank's part of the global batch.
+            This rank's part of the global batch; it may be empty.
         steps
             Steps still to do; a resume starts at the step it stopped at.
         """
 
         def batches() -> Iterator[Codes]:
-            weights = window_weights(reader.index, self._section.wet_bias)
+            order = self._order(reader.index, seed)
             for step in steps:
-                windows = batch_windows(weights, seed, global_batch, step)[part]
+                windows = order.batch(global_batch, step)[part]
                 numbers = np.arange(step * global_batch, (step + 1) * global_batch)[part]
-                yield self._stack(
-                    [
-                        self._training_sample(reader.read(int(window)), seed, int(number))
-                        for window, number in zip(windows, numbers, strict=True)
-                    ]
-                )
+                samples = [
+                    self._training_sample(reader.read(int(window)), seed, int(number))
+                    for window, number in zip(windows, numbers, strict=True)
+                ]
+                yield self._stack(samples, self._sample_shape)
 
         return self._dataset(batches)
 
@@ -235,23 +252,54 @@ class CodeBatches:
 
         def batches() -> Iterator[Codes]:
             for start in range(0, len(windows), batch):
-                yield self._stack([reader.read(int(i)) for i in windows[start : start + batch]])
+                samples = [reader.read(int(i)) for i in windows[start : start + batch]]
+                yield self._stack(samples, self._frame_shape)
 
         return self._dataset(batches)
+
+    def iterate(self, dataset: tf.data.Dataset) -> Iterator[tf.Tensor]:
+        """Batches of a dataset; what went wrong while reading is raised as what it was."""
+        try:
+            yield from dataset
+        except tf.errors.OpError as problem:
+            # TensorFlow hands over only the text of an error in a generator.
+            if self._problem is not None:
+                raise self._problem from problem
+            raise
+
+    def windows(
+        self, reader: WindowReader, seed: int, global_batch: int, part: slice, step: int
+    ) -> list[int]:
+        """Windows that this rank takes in one step, for messages."""
+        return self._order(reader.index, seed).batch(global_batch, step)[part].tolist()
+
+    def _order(self, index: WindowIndex, seed: int) -> SampleOrder:
+        weights = window_weights(index, self._section.wet_bias)
+        return SampleOrder(weights, seed, index.shards(), self._section.locality)
 
     def _training_sample(self, codes: Codes, seed: int, number: int) -> Codes:
         generator = np.random.default_rng((seed, 1, number))
         section = self._section
         return cut_sample(codes, generator, section.crop, section.flips, self._wet_codes)
 
-    def _stack(self, samples: list[Codes]) -> Codes:
-        height = round_up(max(sample.shape[1] for sample in samples), self._multiple)
-        width = round_up(max(sample.shape[2] for sample in samples), self._multiple)
-        fill = self._packing.fill
-        return np.stack([pad_codes(sample, height, width, fill) for sample in samples])
+    def _stack(self, samples: list[Codes], shape: tuple[int, int]) -> Codes:
+        if not samples:
+            # An empty part is one sample without a valid pixel, which adds nothing to any sum:
+            # TensorFlow's convolutions fail on no sample at all.
+            frames = self._section.frames_in + self._section.frames_out
+            return np.full((1, frames, *shape), self._packing.fill, self._packing.dtype)
+        return np.stack([pad_codes(sample, *shape, self._packing.fill) for sample in samples])
 
-    def _dataset(self, batches: object) -> tf.data.Dataset:
+    def _dataset(self, make: Callable[[], Iterator[Codes]]) -> tf.data.Dataset:
         frames = self._section.frames_in + self._section.frames_out
+
+        def batches() -> Iterator[Codes]:
+            try:
+                yield from make()
+            except Exception as problem:  # Whatever it is, the loop raises it again.
+                self._problem = problem
+                raise
+
         signature = tf.TensorSpec((None, frames, None, None), self._packing.dtype)
         codes = tf.data.Dataset.from_generator(batches, output_signature=signature)
         options = tf.data.Options()

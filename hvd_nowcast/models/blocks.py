@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import keras
 from keras import layers
 
 GROUPS = 8
+
+
+@contextmanager
+def layer_precision(policy: str) -> Iterator[None]:
+    """Layers made inside have this Keras dtype policy."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def normalisation(kind: str, name: str) -> list[keras.Layer]:

@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras import layers
 
 from hvd_nowcast.config import ModelSection
-from hvd_nowcast.models.blocks import double_convolution, up_convolution
+from hvd_nowcast.models.blocks import double_convolution, layer_precision, up_convolution
 
 
 def size_multiple(section: ModelSection) -> int:
@@ -39,6 +39,11 @@ def build_nowcast(section: ModelSection, frames_in: int, frames_out: int) -> ker
         From ``[inputs (b, y, x, frames_in), valid_inputs (b, y, x, 1)]`` to scaled frames
         ``(b, y, x, frames_out)``, for any y and x that are multiples of `size_multiple`.
     """
+    with layer_precision(section.precision):
+        return _build(section, frames_in, frames_out)
+
+
+def _build(section: ModelSection, frames_in: int, frames_out: int) -> keras.Model:
     frames = keras.Input((None, None, frames_in), name="frames")
     valid = keras.Input((None, None, 1), name="valid")
     seen = layers.Concatenate(name="seen")([frames, valid]) if section.mask_channel else frames
@@ -46,13 +51,16 @@ def build_nowcast(section: ModelSection, frames_in: int, frames_out: int) -> ker
     features = _unfold(section, features, seen)
     # A residual network starts as persistence: zero change.
     start = "zeros" if section.residual else "glorot_uniform"
-    change = layers.Conv2D(
-        frames_out, 1, kernel_initializer=start, dtype="float32", name="frames_out"
-    )(features)
+    # What comes out is never of lower precision than the data.
+    exact = "float64" if section.precision == "float64" else "float32"
+    change = layers.Conv2D(frames_out, 1, kernel_initializer=start, dtype=exact, name="frames_out")(
+        features
+    )
     if not section.residual:
         return keras.Model([frames, valid], change, name="nowcast")
-    last = _LastFrame(name="last_frame")(frames)
-    return keras.Model([frames, valid], layers.Add(name="forecast")([change, last]), name="nowcast")
+    last = _LastFrame(dtype=exact, name="last_frame")(frames)
+    forecast = layers.Add(dtype=exact, name="forecast")([change, last])
+    return keras.Model([frames, valid], forecast, name="nowcast")
 
 
 class _LastFrame(layers.Layer):

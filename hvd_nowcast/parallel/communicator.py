@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 
 class Communicator(Protocol):
-    """What the training loop needs to know of the other ranks."""
+    """What the program needs to know of the other ranks.
+
+    Every method but `abort` is collective: all ranks call it, in the same order.
+    """
 
     @property
     def rank(self) -> int:
@@ -17,11 +21,35 @@ class Communicator(Protocol):
     def size(self) -> int:
         """Number of processes."""
 
-    def sum_tensors(self, tensors: Sequence[Any]) -> list[Any]:
-        """Sum of each tensor over all ranks, in one collective."""
+    @property
+    def local_rank(self) -> int:
+        """Number of this process on its node, from 0."""
 
-    def agree(self, flag: bool) -> bool:
-        """Whether the flag is set on any rank."""
+    def sum_tensors(self, tensors: Sequence[Any], name: str = "sums") -> list[Any]:
+        """Sum of each tensor over all ranks, in one collective; also inside ``tf.function``.
+
+        Parameters
+        ----------
+        tensors
+            All of one type, of the same shapes on all ranks.
+        name
+            The collective is matched by it across ranks.
+        """
+
+    def broadcast_variables(self, variables: Sequence[Any]) -> None:
+        """Give every rank the values that rank 0 has."""
+
+    def gather(self, value: Any) -> list[Any]:
+        """One value of each rank, in rank order, on every rank; anything JSON can hold."""
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+
+    def abort(self, status: int) -> None:
+        """End the processes of all ranks at once, without waiting for any of them."""
+
+    def close(self) -> None:
+        """Leave in good order."""
 
 
 class SingleProcess:
@@ -29,11 +57,29 @@ class SingleProcess:
 
     rank = 0
     size = 1
+    local_rank = 0
 
-    def sum_tensors(self, tensors: Sequence[Any]) -> list[Any]:
+    def sum_tensors(self, tensors: Sequence[Any], name: str = "sums") -> list[Any]:
         """The tensors themselves."""
         return list(tensors)
 
-    def agree(self, flag: bool) -> bool:
-        """The flag itself."""
-        return flag
+    def broadcast_variables(self, variables: Sequence[Any]) -> None:
+        """Nobody to send to."""
+
+    def gather(self, value: Any) -> list[Any]:
+        """A list of one."""
+        return [value]
+
+    def barrier(self) -> None:
+        """Nobody to wait for."""
+
+    def abort(self, status: int) -> None:
+        """Nobody else to end."""
+
+    def close(self) -> None:
+        """Nothing to leave."""
+
+
+def describe_rank(rank: int) -> str:
+    """Rank and host for a message about this process."""
+    return f"rank {rank} on {socket.gethostname()}"

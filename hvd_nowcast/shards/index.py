@@ -85,9 +85,13 @@ class WindowIndex:
         steps = int(self._start[window]) + self._frames_in - 1
         return run.first_time + np.timedelta64(steps * self._manifest.step_seconds, "s")
 
-    def shard_of(self, window: int) -> int:
-        """Number of the shard that holds the first frame of a window."""
-        return int(self._runs[self._run[window]].shard[self._start[window]])
+    def shards(self) -> NDArray[np.int32]:
+        """Number of the shard that holds the first frame of each window, shape ``(windows,)``."""
+        found = np.zeros(len(self), np.int32)
+        for number, run in enumerate(self._runs):
+            mine = self._run == number
+            found[mine] = run.shard[self._start[mine]]
+        return found
 
     def _mean_wet_fraction(self, starts: list[NDArray[np.int64]]) -> NDArray[np.float32]:
         means = [np.zeros(0, np.float32)]

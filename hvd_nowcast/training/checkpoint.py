@@ -52,6 +52,7 @@ def save_arrays(path: Path, arrays: dict[str, NDArray[Any]], facts: dict[str, An
     OutputError
         When the disk is full or not writable; an older file of that name stays whole.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_output(path) as aside:
         with aside.open("wb") as file:
             np.savez(file, **arrays)
@@ -130,7 +131,6 @@ class CheckpointFolder:
         self, step: int, model: keras.Model, optimiser: keras.Optimizer, facts: dict[str, Any]
     ) -> Path:
         """Write the checkpoint of a step and remove old ones."""
-        self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{PREFIX}{step:08d}.npz"
         save_arrays(path, variable_arrays(model, optimiser), {**facts, "step": step})
         self._prune(self.complete()[: -self._keep])

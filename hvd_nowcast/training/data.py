@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from hvd_nowcast.config import Config
+from hvd_nowcast.config import Config, TrainingSection
 from hvd_nowcast.errors import ShardError
-from hvd_nowcast.loader.assignment import spread_evenly
+from hvd_nowcast.loader.assignment import equal_shares, rank_slice, spread_evenly
 from hvd_nowcast.loader.pipeline import BatchDecoder, CodeBatches, WindowReader
 from hvd_nowcast.loader.scaling import (
     Scaling,
@@ -59,10 +60,31 @@ class TrainingData:
     decoder: BatchDecoder
     pool: ReaderPool
 
-    def validation_batches(self, limit: int, batch: int) -> tf.data.Dataset:
-        """Whole frames of windows spread evenly over the validation split."""
+    def validation_batches(
+        self, limit: int, batch: int, rank: int, ranks: int
+    ) -> Iterator[tf.Tensor]:
+        """Part of one rank of the whole frames of windows spread evenly over the split."""
         windows = spread_evenly(len(self.validation.index), limit)
-        return self.batches.evaluation(self.validation, windows.tolist(), batch)
+        part = rank_slice(equal_shares(len(windows), ranks), rank)
+        return self.batches.iterate(
+            self.batches.evaluation(self.validation, windows[part].tolist(), batch)
+        )
+
+    def training_batches(
+        self, section: TrainingSection, part: slice, steps: range
+    ) -> Iterator[tf.Tensor]:
+        """Part of one rank of the global batches of some steps."""
+        return self.batches.iterate(
+            self.batches.training(self.train, section.seed, section.global_batch, part, steps)
+        )
+
+    def describe_samples(self, section: TrainingSection, part: slice, step: int) -> str:
+        """Files and frames that this rank takes in one step, for a message."""
+        windows = self.batches.windows(self.train, section.seed, section.global_batch, part, step)
+        pieces = [piece for window in windows for piece in self.train.index.pieces(window)]
+        return ", ".join(f"{p.file} frames {p.start}-{p.stop - 1}" for p in pieces[:4]) + (
+            f" and {len(pieces) - 4} more" if len(pieces) > 4 else ""
+        )
 
 
 def shards_folder(config: Config, run: RunFolder) -> Path:
@@ -112,7 +134,7 @@ def open_training_data(config: Config, run: RunFolder) -> TrainingData:
         scaling,
         readers["train"],
         readers["validation"],
-        CodeBatches(section, packing, wet_threshold, multiple),
+        CodeBatches(section, packing, manifest.grid.shape, wet_threshold, multiple),
         BatchDecoder(packing, scaling, section.frames_in, section.frames_out),
         pool,
     )

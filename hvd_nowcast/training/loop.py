@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from hvd_nowcast import console
 from hvd_nowcast.config import Config
 from hvd_nowcast.errors import Interrupted, NotFiniteError
-from hvd_nowcast.loader.assignment import rank_slice
+from hvd_nowcast.loader.assignment import equal_shares, rank_slice
 from hvd_nowcast.models.nowcast import build_nowcast
+from hvd_nowcast.parallel.agreement import from_first, in_turn, require_same
 from hvd_nowcast.parallel.communicator import Communicator
+from hvd_nowcast.parallel.watchdog import Watchdog
 from hvd_nowcast.training.checkpoint import (
     CheckpointFolder,
     fingerprint,
@@ -36,6 +41,7 @@ from hvd_nowcast.training.step import (
 
 LOG_EVERY_STEPS = 10
 LINE_EVERY_SECONDS = 30.0
+COMPARE_EVERY_STEPS = 100
 VALIDATION_BATCH = 4
 
 
@@ -53,6 +59,8 @@ class Progress:
         Best validation so far; infinity is stored as None.
     bad_validations
         Validations since then.
+    plateaus
+        How often the learning rate was lowered because validations became no better.
     validation_loss
         The newest one.
     """
@@ -62,6 +70,7 @@ class Progress:
     best_loss: float | None = None
     best_step: int = 0
     bad_validations: int = 0
+    plateaus: int = 0
     validation_loss: float | None = None
 
 
@@ -88,12 +97,14 @@ class TrainingRun:
         set_seed(config.training.seed)
         self._config = config
         self._run = run
-        self._data: TrainingData = open_training_data(config, run)
+        self._communicator = communicator
+        self._data: TrainingData = in_turn(communicator, lambda: open_training_data(config, run))
         self._model = build_nowcast(config.model, config.data.frames_in, config.data.frames_out)
         self._optimiser = build_optimiser(config.optimiser, self._model)
         self._checkpoints = CheckpointFolder(run.checkpoints, config.training.keep_checkpoints)
-        self._communicator = communicator
         self._progress = self._restore()
+        shares = equal_shares(config.training.global_batch, communicator.size)
+        self._part = rank_slice(shares, communicator.rank)
         self._take = TrainingStep(
             self._model,
             self._optimiser,
@@ -102,11 +113,18 @@ class TrainingRun:
             communicator,
             config.optimiser.clip_norm,
             self._planned_pixels(),
+            min(config.training.accumulate, max(1, shares[communicator.rank])),
+            config.training.compression == "fp16",
         )
         self._saved_at = time.monotonic()
 
-    def run(self) -> dict[str, Any]:
+    def run(self, end: Callable[[BaseException], object] | None = None) -> dict[str, Any]:
         """Train to the end and return what ``final.json`` holds.
+
+        Parameters
+        ----------
+        end
+            Called from another thread when no progress is made; it ends the process.
 
         Raises
         ------
@@ -118,51 +136,70 @@ class TrainingRun:
         with ExitStack() as stack:
             stack.callback(self._data.pool.close)
             flag = stack.enter_context(InterruptFlag())
-            board = tf.summary.create_file_writer(str(self._run.tensorboard))
-            stack.enter_context(board.as_default())
-            self._loop(flag)
+            seconds = 60 * self._config.training.stall_minutes
+            watchdog = stack.enter_context(Watchdog(seconds, end or _end_process))
+            if self._run.writable:
+                board = tf.summary.create_file_writer(str(self._run.tensorboard))
+                stack.enter_context(board.as_default())
+            self._loop(flag, watchdog)
         return self._finish()
 
-    def _loop(self, flag: InterruptFlag) -> None:
+    def _loop(self, flag: InterruptFlag, watchdog: Watchdog) -> None:
         training, progress = self._config.training, self._progress
         steps = range(progress.step, training.steps)
-        batches = self._data.batches.training(
-            self._data.train,
-            training.seed,
-            training.global_batch,
-            rank_slice([training.global_batch], 0),
-            steps,
-        )
+        watchdog.doing("reading the next batch")
         bar = console.progress(
-            batches, "training", total=training.steps, unit="step", initial=progress.step
+            self._data.training_batches(training, self._part, steps),
+            "training",
+            total=training.steps,
+            unit="step",
+            initial=progress.step,
+            hidden=not self._run.writable,
         )
-        lines = _Lines(bool(bar.disable), training.steps)
+        lines = _Lines(bool(bar.disable) and self._run.writable, training.steps)
         started = time.perf_counter()
         for codes in bar:
-            rate = learning_rate(
-                self._config.optimiser, progress.step, training.steps, training.global_batch
-            )
-            result = self._take.train(codes, rate)
+            watchdog.doing(f"taking step {progress.step}", together=True)
+            rate = self._learning_rate()
+            result = self._take.train(codes, rate, flag.raised)
             self._require_finite(result)
+            stop = bool(result.stop)
             progress.step += 1
             progress.seconds += time.perf_counter() - started
             self._log(result, rate, bar, lines)
-            self._validate_and_save(flag)
+            self._validate_and_save(flag, stop, watchdog)
             if self._should_stop():
                 break
+            watchdog.doing("reading the next batch")
             started = time.perf_counter()
 
+    def _learning_rate(self) -> float:
+        training = self._config.training
+        return learning_rate(
+            self._config.optimiser,
+            self._progress.step,
+            training.steps,
+            training.global_batch,
+            len(self._data.train.index) / training.global_batch,
+            self._progress.plateaus,
+        )
+
     def _require_finite(self, result: StepResult) -> None:
-        if not bool(result.finite):
-            raise NotFiniteError(
-                f"step {self._progress.step}: the loss or a gradient is NaN or infinite (loss "
-                f"{float(result.loss)}). No update was made. Lower optimiser.learning_rate or "
-                "optimiser.clip_norm, or look for bad frames with: hvd-nowcast shards check"
-            )
+        if not np.any(result.not_finite.numpy()):
+            return
+        training, step = self._config.training, self._progress.step
+        mine = self._data.describe_samples(training, self._part, step)
+        rank = int(np.argmax(result.not_finite.numpy()))
+        samples = self._communicator.gather(mine)[rank]
+        raise NotFiniteError(
+            f"step {step}: the loss or a gradient is NaN or infinite on rank {rank}, whose samples "
+            f"are of {samples}. No update was made. Lower optimiser.learning_rate or "
+            "optimiser.clip_norm, or look for bad frames with: hvd-nowcast shards check"
+        )
 
     def _log(self, result: StepResult, rate: float, bar: Any, lines: _Lines) -> None:
         progress = self._progress
-        if progress.step % LOG_EVERY_STEPS:
+        if progress.step % LOG_EVERY_STEPS or not self._run.writable:
             return
         loss, norm = float(result.loss), float(result.gradient_norm)
         speed = progress.step * self._config.training.global_batch / progress.seconds
@@ -174,15 +211,18 @@ class TrainingRun:
         bar.set_postfix_str(f"loss {loss:.4f}, {speed:.1f} samples/s", refresh=False)
         lines.say(progress.step, loss, speed)
 
-    def _validate_and_save(self, flag: InterruptFlag) -> None:
+    def _validate_and_save(self, flag: InterruptFlag, stop: bool, watchdog: Watchdog) -> None:
         training, progress = self._config.training, self._progress
         at_end = progress.step == training.steps
         if at_end or progress.step % training.validate_every == 0:
             with averaged_weights(self._model, self._optimiser):
-                self._validate()
+                self._validate(watchdog)
+        if progress.step % COMPARE_EVERY_STEPS == 0:
+            self._require_same_weights()
+        stopping = stop and not at_end
         overdue = time.monotonic() - self._saved_at > 60 * training.checkpoint_minutes
-        stopping = self._communicator.agree(flag.raised) and not at_end
         if at_end or stopping or overdue or progress.step % training.checkpoint_every == 0:
+            watchdog.doing("saving a checkpoint")
             self._save()
         if stopping:
             name = flag.signal.name if flag.signal else "a signal on another rank"
@@ -191,44 +231,73 @@ class TrainingRun:
                 "saved. Continue with the same command and --resume"
             )
 
-    def _validate(self) -> None:
+    def _validate(self, watchdog: Watchdog) -> None:
         progress = self._progress
-        sums = tf.zeros(2)
-        limit = self._config.training.validation_samples
-        for codes in self._data.validation_batches(limit, VALIDATION_BATCH):
-            sums += self._take.evaluate(codes)
-        loss_sum, valid = (float(value) for value in self._communicator.sum_tensors([sums])[0])
-        progress.validation_loss = loss_sum / valid if valid else 0.0
+        sums = np.zeros(2)
+        batches = self._data.validation_batches(
+            self._config.training.validation_samples,
+            VALIDATION_BATCH,
+            self._communicator.rank,
+            self._communicator.size,
+        )
+        watchdog.doing("validating")
+        for codes in batches:
+            sums += self._take.evaluate(codes).numpy()
+            watchdog.doing("validating")
+        watchdog.doing("adding up the validation", together=True)
+        loss_sum, valid = np.sum(self._communicator.gather(sums.tolist()), axis=0)
+        progress.validation_loss = float(loss_sum / valid) if valid else 0.0
         record = {"step": progress.step, "validation_loss": progress.validation_loss}
         self._run.append_metrics(record)
-        tf.summary.scalar("validation/loss", progress.validation_loss, progress.step)
-        if progress.best_loss is None or progress.validation_loss < progress.best_loss:
-            progress.best_loss, progress.best_step = progress.validation_loss, progress.step
+        if self._run.writable:
+            tf.summary.scalar("validation/loss", progress.validation_loss, progress.step)
+        self._judge_validation()
+
+    def _judge_validation(self) -> None:
+        progress, optimiser = self._progress, self._config.optimiser
+        loss = progress.validation_loss
+        if progress.best_loss is None or (loss is not None and loss < progress.best_loss):
+            progress.best_loss, progress.best_step = loss, progress.step
             progress.bad_validations = 0
-            self._run.best_weights.parent.mkdir(parents=True, exist_ok=True)
-            facts = {"step": progress.step, "validation_loss": progress.validation_loss}
-            save_arrays(self._run.best_weights, variable_arrays(self._model), facts)
-        else:
-            progress.bad_validations += 1
+            if self._run.writable:
+                facts = {"step": progress.step, "validation_loss": loss}
+                save_arrays(self._run.best_weights, variable_arrays(self._model), facts)
+            return
+        progress.bad_validations += 1
+        if progress.bad_validations % optimiser.plateau_patience == 0:
+            progress.plateaus += 1
+
+    def _require_same_weights(self) -> None:
+        if self._communicator.size > 1:
+            what = f"the weights after step {self._progress.step}"
+            require_same(self._communicator, what, {"fingerprint": fingerprint(self._model)})
 
     def _should_stop(self) -> bool:
         patience = self._config.training.patience
         return patience is not None and self._progress.bad_validations >= patience
 
     def _save(self) -> None:
-        facts = asdict(self._progress)
-        self._checkpoints.save(self._progress.step, self._model, self._optimiser, facts)
         self._saved_at = time.monotonic()
+        if self._run.writable:
+            facts = asdict(self._progress)
+            self._checkpoints.save(self._progress.step, self._model, self._optimiser, facts)
 
     def _restore(self) -> Progress:
+        shapes = {v.path: f"{tuple(v.shape)} {v.dtype}" for v in self._model.variables}
+        require_same(self._communicator, "the model", shapes)
+        facts = from_first(self._communicator, self._load_newest)
+        self._communicator.broadcast_variables([*self._model.variables, *self._optimiser.variables])
+        return Progress(**{k: facts[k] for k in asdict(Progress()) if k in facts})
+
+    def _load_newest(self) -> dict[str, Any]:
         facts, skipped = self._checkpoints.load_newest(self._model, self._optimiser)
         for problem in skipped:
             console.warn(f"{problem}. Using an older checkpoint")
-        progress = Progress(**{k: facts[k] for k in asdict(Progress()) if k in facts})
+        step = facts.get("step", 0)
         if facts:
-            console.note(f"resuming {self._run.path} at step {progress.step}")
-        self._run.cut_metrics(progress.step)
-        return progress
+            console.note(f"resuming {self._run.path} at step {step}")
+        self._run.cut_metrics(step)
+        return facts
 
     def _planned_pixels(self) -> int:
         data = self._config.data
@@ -250,6 +319,11 @@ class TrainingRun:
         }
         self._run.write_json("final.json", final)
         return final
+
+
+def _end_process(problem: BaseException) -> None:
+    console.fail(str(problem))
+    os._exit(getattr(problem, "exit_status", 1))
 
 
 class _Lines:

@@ -12,6 +12,7 @@
     RUN/weights/best.npz   weights of the best validation
     RUN/tensorboard/       the same metrics for TensorBoard
     RUN/final.json         written once, at the end
+    RUN/failure.json       after a failure on many ranks: which rank, and why
 """
 
 from __future__ import annotations
@@ -35,10 +36,13 @@ class RunFolder:
     ----------
     path
         The folder; it need not exist yet.
+    writable
+        False on all ranks but one: nothing is written then.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, writable: bool = True) -> None:
         self.path = Path(path)
+        self.writable = writable
         self.metrics = self.path / "metrics.jsonl"
         self.checkpoints = self.path / "checkpoints"
         self.best_weights = self.path / "weights" / "best.npz"
@@ -53,7 +57,7 @@ class RunFolder:
         RunFolderError
             When the folder already holds a run or anything else.
         """
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        if self.path.exists() and (not self.path.is_dir() or self._content()):
             raise RunFolderError(
                 f"{self.path}: already in use. Add --resume to continue that run, or choose "
                 "another --run folder"
@@ -63,6 +67,10 @@ class RunFolder:
         with atomic_output(self.path / "config.yaml") as aside:
             aside.write_text(text, encoding="utf-8")
 
+    def _content(self) -> list[Path]:
+        # What a failed start left is no run.
+        return [file for file in self.path.iterdir() if file.name != "failure.json"]
+
     def check_same(self, config: Config) -> None:
         """Refuse to resume with another configuration.
 
@@ -71,7 +79,7 @@ class RunFolder:
         RunFolderError
             Naming the settings that differ.
         """
-        ours, theirs = _flat(config.to_dict()), _flat(self.config().to_dict())
+        ours, theirs = config.to_flat_dict(), self.config().to_flat_dict()
         different = [key for key in ours | theirs if ours.get(key) != theirs.get(key)]
         if different:
             changes = ", ".join(f"{k}: {theirs.get(k)} -> {ours.get(k)}" for k in different)
@@ -98,6 +106,8 @@ class RunFolder:
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write a small JSON file at once or not at all."""
+        if not self.writable:
+            return
         with atomic_output(self.path / name) as aside:
             aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
@@ -124,6 +134,8 @@ class RunFolder:
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Add one line to ``metrics.jsonl``."""
+        if not self.writable:
+            return
         with self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
@@ -141,13 +153,3 @@ class RunFolder:
                 yield json.loads(line)
             except ValueError:
                 return  # The last line of a killed run may be half written.
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

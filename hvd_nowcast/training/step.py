@@ -1,9 +1,10 @@
 """One optimiser step that is exact for any division of the global batch over ranks.
 
 Each rank reduces the *sum* of its loss gradient over valid pixels. The number of valid pixels, the
-loss sum and a finite flag ride in the same collective; the division comes after. So an uneven, even
-an empty, part of the batch changes nothing but the order of the float sums. (An average of
-per-rank means would weigh a pixel by the share of its rank.)
+loss sum, a wish to stop and a flag per rank for values that are not finite ride in the same
+collective; the division comes after. So an uneven, even an empty, part of the batch changes nothing
+but the order of the float sums. (An average of per-rank means would weigh a pixel by the share of
+its rank.)
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from hvd_nowcast.training.loss import NowcastLoss
 
 
 class StepResult(NamedTuple):
-    """Sums over all ranks of one step.
+    """Sums over all ranks of one step, the same on every rank.
 
     Attributes
     ----------
@@ -30,15 +31,19 @@ class StepResult(NamedTuple):
         Mean loss over the valid pixels of the global batch; 0 where there are none.
     valid
         Number of valid pixels.
-    finite
-        True when loss and gradients were finite on every rank; else no update was made.
+    not_finite
+        1 for each rank whose loss or gradient was NaN or infinite, shape (ranks,); with any of
+        them no update was made.
+    stop
+        Whether any rank asked to stop.
     gradient_norm
         Global norm before clipping.
     """
 
     loss: tf.Tensor
     valid: tf.Tensor
-    finite: tf.Tensor
+    not_finite: tf.Tensor
+    stop: tf.Tensor
     gradient_norm: tf.Tensor
 
 
@@ -93,6 +98,10 @@ class TrainingStep:
     pixels
         Planned number of target pixels of a global batch. Sums travel divided by this constant,
         which keeps them near 1: float32 counts exactly only to 2**24.
+    pieces
+        The rank's part is computed in so many pieces, one after another; at most its samples.
+    compress
+        Gradients travel in float16.
     """
 
     def __init__(
@@ -104,6 +113,8 @@ class TrainingStep:
         communicator: Communicator,
         clip_norm: float | None,
         pixels: int,
+        pieces: int = 1,
+        compress: bool = False,
     ) -> None:
         self._model = model
         self._optimiser = optimiser
@@ -112,54 +123,101 @@ class TrainingStep:
         self._communicator = communicator
         self._clip_norm = clip_norm
         self._pixels = float(pixels)
+        self._pieces = pieces
+        self._compress = compress
         # No XLA: it was 1.6 times slower on a CPU, and it cannot hold Horovod's operations.
         self._step = tf.function(self._take, jit_compile=False, reduce_retracing=True)
         self._sums = tf.function(self._evaluate, jit_compile=False, reduce_retracing=True)
 
-    def train(self, codes: tf.Tensor, learning_rate: float) -> StepResult:
-        """Update the model with this rank's part of a global batch."""
-        return self._step(codes, tf.constant(learning_rate, tf.float32))
+    def train(self, codes: tf.Tensor, learning_rate: float, stop: bool = False) -> StepResult:
+        """Update the model with this rank's part of a global batch.
+
+        Parameters
+        ----------
+        codes
+            Stored frames, shape (b, t, y, x).
+        learning_rate
+            Of this step.
+        stop
+            Whether this rank wants to stop after the step.
+        """
+        return self._step(
+            codes, tf.constant(learning_rate, tf.float64), tf.constant(float(stop), tf.float32)
+        )
 
     def evaluate(self, codes: tf.Tensor) -> tf.Tensor:
-        """Loss sum and valid pixels of a batch on this rank, shape (2,)."""
+        """Loss sum and valid pixels of a batch on this rank, float64 of shape (2,)."""
         return self._sums(codes)
 
-    def _forward(self, batch: Batch, training: bool) -> tf.Tensor:
+    def _forward(self, codes: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        """Loss sum and number of valid pixels, divided by the planned pixels."""
+        batch = self._decode(codes)
         forecast = self._model([batch.inputs, batch.valid_inputs], training=training)
-        return self._loss(forecast, batch.target, batch.weight)
+        target, weight = (tf.cast(part, forecast.dtype) for part in (batch.target, batch.weight))
+        loss_sum = self._loss(forecast, target, weight)
+        return loss_sum / self._pixels, tf.reduce_sum(weight) / self._pixels
 
     def _evaluate(self, codes: tf.Tensor) -> tf.Tensor:
-        batch = self._decode(codes)
-        return tf.stack([self._forward(batch, False), tf.reduce_sum(batch.weight)])
+        return self._pixels * tf.cast(tf.stack(self._forward(codes, False)), tf.float64)
 
-    def _take(self, codes: tf.Tensor, learning_rate: tf.Tensor) -> StepResult:
-        batch = self._decode(codes)
-        variables = self._model.trainable_variables
-        with tf.GradientTape() as tape:
-            loss_sum = self._forward(batch, True) / self._pixels
-        gradients = tape.gradient(loss_sum, [variable.value for variable in variables])
-        valid = tf.reduce_sum(batch.weight) / self._pixels
-        local_norm = tf.linalg.global_norm(gradients)
-        finite = tf.math.is_finite(loss_sum) & tf.math.is_finite(local_norm)
-        facts = tf.stack([loss_sum, valid, tf.cast(finite, loss_sum.dtype)])
-        *gradients, facts = self._communicator.sum_tensors([*gradients, facts])
-        return self._update(gradients, facts, learning_rate)
+    def _take(self, codes: tf.Tensor, learning_rate: tf.Tensor, stop: tf.Tensor) -> StepResult:
+        gradients, loss_sum, valid = self._local_sums(codes)
+        norm = tf.linalg.global_norm(gradients)
+        finite = tf.math.is_finite(loss_sum) & tf.math.is_finite(norm)
+        mine = tf.one_hot(self._communicator.rank, self._communicator.size, dtype=loss_sum.dtype)
+        facts = tf.concat(
+            [
+                tf.stack([loss_sum, valid, tf.cast(stop, loss_sum.dtype)]),
+                tf.where(finite, tf.zeros_like(mine), mine),
+            ],
+            0,
+        )
+        return self._update(*self._sum_over_ranks(gradients, facts), learning_rate)
+
+    def _local_sums(self, codes: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+        """Gradient of the loss sum, the sum itself and the valid pixels of this rank."""
+        variables = [variable.value for variable in self._model.trainable_variables]
+        totals: list[tf.Tensor] = []
+        count = tf.shape(codes)[0]
+        for piece in range(self._pieces):
+            first, last = count * piece // self._pieces, count * (piece + 1) // self._pieces
+            # One piece after the other, or they would need the memory of all at once.
+            with tf.control_dependencies(totals), tf.GradientTape() as tape:
+                part = codes[first:last] if self._pieces > 1 else codes
+                loss_sum, valid = self._forward(part, True)
+            sums = [*tape.gradient(loss_sum, variables), loss_sum, valid]
+            totals = [a + b for a, b in zip(totals, sums, strict=True)] if totals else sums
+        *gradients, loss_sum, valid = totals
+        return gradients, loss_sum, valid
+
+    def _sum_over_ranks(
+        self, gradients: list[tf.Tensor], facts: tf.Tensor
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        if not self._compress:
+            *gradients, facts = self._communicator.sum_tensors([*gradients, facts])
+            return gradients, facts
+        # One collective takes one type, and counts would not survive float16.
+        half = [tf.cast(gradient, tf.float16) for gradient in gradients]
+        half = self._communicator.sum_tensors(half, name="compressed")
+        (facts,) = self._communicator.sum_tensors([facts])
+        return [tf.cast(h, g.dtype) for h, g in zip(half, gradients, strict=True)], facts
 
     def _update(
         self, gradients: list[tf.Tensor], facts: tf.Tensor, learning_rate: tf.Tensor
     ) -> StepResult:
-        loss_sum, valid, finite_ranks = tf.unstack(facts)
-        finite = finite_ranks > self._communicator.size - 0.5
-        gradients = [tf.math.divide_no_nan(gradient, valid) for gradient in gradients]
+        loss_sum, valid, stop = facts[0], facts[1], facts[2]
+        not_finite = facts[3:]
+        gradients = [tf.math.divide_no_nan(g, tf.cast(valid, g.dtype)) for g in gradients]
         norm = tf.linalg.global_norm(gradients)
         if self._clip_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, self._clip_norm, norm)
-        self._optimiser.learning_rate.assign(learning_rate)
+        rate = self._optimiser.learning_rate
+        rate.assign(tf.cast(learning_rate, rate.dtype))
 
         def apply() -> tf.Tensor:
             self._optimiser.apply(gradients, self._model.trainable_variables)
             return True
 
-        tf.cond(finite, apply, lambda: False)
+        tf.cond(tf.reduce_sum(not_finite) < 0.5, apply, lambda: False)
         loss = tf.math.divide_no_nan(loss_sum, valid)
-        return StepResult(loss, valid * self._pixels, finite, norm)
+        return StepResult(loss, valid * self._pixels, not_finite, stop > 0.5, norm)

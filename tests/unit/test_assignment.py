@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hvd_nowcast.loader.assignment import batch_windows, epoch_order, rank_slice, spread_evenly
+from hvd_nowcast.loader.assignment import (
+    SampleOrder,
+    epoch_order,
+    equal_shares,
+    rank_slice,
+    spread_evenly,
+)
 
 
 @given(st.integers(1, 200), st.integers(0, 5), st.integers(0, 5))
@@ -35,9 +41,34 @@ def test_order_depends_on_seed_and_epoch_only() -> None:
 def test_batches_are_the_stream_of_epochs_cut_in_pieces(global_batch: int) -> None:
     weights = np.ones(10)
     stream = np.concatenate([epoch_order(weights, 4, epoch) for epoch in range(12)])
+    order = SampleOrder(weights, 4)
     for step in range(4):
         expected = stream[step * global_batch : (step + 1) * global_batch]
-        assert (batch_windows(weights, 4, global_batch, step) == expected).all()
+        assert (order.batch(global_batch, step) == expected).all()
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.integers(1, 13), st.integers(0, 3))
+def test_locality_draws_the_same_windows_from_few_shards_at_a_time(
+    sizes: list[int], locality: int, seed: int
+) -> None:
+    shards = np.repeat(np.arange(len(sizes)), sizes)
+    order = epoch_order(np.ones(len(shards)), seed, 0, shards, locality)
+    assert sorted(order) == list(range(len(shards)))
+    changes = np.flatnonzero(np.diff(shards[order])) + 1
+    visits = np.split(shards[order], changes)
+    # A shard's first and last visit lie inside the turn of its group.
+    place = {shard: np.flatnonzero(shards[order] == shard) for shard in range(len(sizes))}
+    for where in place.values():
+        between = set(shards[order][where[0] : where[-1] + 1])
+        assert len(between) <= locality
+    assert len(visits) >= len(sizes)
+
+
+@given(st.integers(0, 40), st.integers(1, 9))
+def test_equal_shares_add_up_and_differ_by_one(global_batch: int, ranks: int) -> None:
+    shares = equal_shares(global_batch, ranks)
+    assert sum(shares) == global_batch
+    assert max(shares) - min(shares) <= 1
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=7))

@@ -46,7 +46,7 @@ def test_overrides_reach_nested_sections() -> None:
         ("loss.error=huber", "mse, mae"),
         ("loss.exceedance=-1", "negative"),
         ("optimiser.learning_rate=fast", "expected a number"),
-        ("optimiser.decay=step", "cosine, none"),
+        ("optimiser.decay=step", "cosine, plateau, none"),
         ("optimiser.clip_norm=0", "clip_norm"),
         ("data", "section.key=value"),
         ("data.crop.side=3", "not a section"),

@@ -42,7 +42,7 @@ def make(
     )
     return (
         WindowReader(index, ReaderPool(folder)),
-        CodeBatches(section, manifest.packing, 0.1, 16),
+        CodeBatches(section, manifest.packing, manifest.grid.shape, 0.1, 16),
         BatchDecoder(manifest.packing, SCALING, FRAMES_IN, FRAMES_OUT),
     )
 

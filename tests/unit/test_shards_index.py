@@ -92,7 +92,7 @@ def test_exactly_the_legal_windows_are_found(
         assert index.start_time(window) == newest
         wet = np.mean([time_of[place] for place in places])
         assert index.wet_fraction[window] == pytest.approx(wet, rel=1e-5)
-        assert index.shard_of(window) == int(places[0][0][:-3])
+        assert index.shards()[window] == int(places[0][0][:-3])
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -26,15 +29,32 @@ SHORT = [
 ]
 
 
-class InterruptsAt(SingleProcess):
-    """Raises the flag after a number of steps, as a signal would."""
+class InterruptsAt:
+    """A flag that is raised at a number of steps, as by a signal."""
 
     def __init__(self, step: int) -> None:
         self._left = step
+        self.signal = None
 
-    def agree(self, flag: bool) -> bool:
+    def __enter__(self) -> InterruptsAt:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    @property
+    def raised(self) -> bool:
         self._left -= 1
         return self._left == 0
+
+
+@contextmanager
+def interrupted_after(step: int) -> Iterator[None]:
+    with (
+        patch("hvd_nowcast.training.loop.InterruptFlag", lambda: InterruptsAt(step)),
+        pytest.raises(Interrupted, match=f"after step {step} of 12"),
+    ):
+        yield
 
 
 def start(folder: Path, *overrides: str) -> RunFolder:
@@ -43,8 +63,8 @@ def start(folder: Path, *overrides: str) -> RunFolder:
     return run
 
 
-def train(run: RunFolder, communicator: SingleProcess | None = None) -> dict[str, Any]:
-    return TrainingRun(run.config(), run, communicator or SingleProcess()).run()
+def train(run: RunFolder) -> dict[str, Any]:
+    return TrainingRun(run.config(), run, SingleProcess()).run()
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +89,8 @@ def test_interrupt_and_resume_give_the_same_weights(
     finished: RunFolder, tmp_path: Path, step: int
 ) -> None:
     run = start(tmp_path / "run")
-    with pytest.raises(Interrupted, match=f"after step {step} of 12"):
-        train(run, InterruptsAt(step))
+    with interrupted_after(step):
+        train(run)
     resumed = train(run)
     whole = finished.read_json("final.json")
     for name in ("fingerprint", "loss", "best_loss", "best_step", "steps"):
@@ -127,8 +147,8 @@ def test_not_a_number_stops_the_run_with_a_reason(
 
 def test_changed_shards_are_refused_on_resume(tmp_path: Path) -> None:
     run = start(tmp_path / "run")
-    with pytest.raises(Interrupted):
-        train(run, InterruptsAt(2))
+    with interrupted_after(2):
+        train(run)
     facts = run.read_json("data.json")
     run.write_json("data.json", {**facts, "shards": {"other.nc": "0"}})
     with pytest.raises(ShardError, match="not those the run was started with"):

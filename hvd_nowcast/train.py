@@ -1,0 +1,89 @@
+"""``hvd-nowcast train``, on one process or on many ranks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hvd_nowcast import console
+from hvd_nowcast.config import Config, load_config
+from hvd_nowcast.information import collect_versions, git_state
+from hvd_nowcast.parallel.agreement import from_first, on_all, require_same
+from hvd_nowcast.parallel.communicator import Communicator
+from hvd_nowcast.parallel.failure import Job
+from hvd_nowcast.parallel.launcher import find_launch
+from hvd_nowcast.parallel.startup import connect
+from hvd_nowcast.training.run_folder import RunFolder
+
+
+def train(
+    config_file: Path,
+    folder: Path,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    timeline: Path | None = None,
+) -> dict[str, Any] | None:
+    """Train the model of a configuration file together with all ranks that were launched.
+
+    Parameters
+    ----------
+    config_file
+        YAML.
+    folder
+        The run.
+    overrides
+        ``section.key=value``.
+    resume
+        Continue from the newest checkpoint, on as many ranks as there are now.
+    timeline
+        Where Horovod writes its timeline.
+
+    Returns
+    -------
+    dict or None
+        What ``final.json`` holds, on rank 0; nothing on the others, or when the run was finished
+        before.
+    """
+    job = Job(find_launch(os.environ), folder)
+    with job.one_message():
+        communicator = job.communicator = connect(os.environ, timeline)
+        config = on_all(communicator, lambda: load_config(config_file, overrides))
+        require_same(communicator, "versions", _comparable_versions())
+        require_same(communicator, "the configuration", config.to_flat_dict())
+        run = RunFolder(folder, writable=communicator.rank == 0)
+        if not from_first(communicator, lambda: _prepare(run, config, resume)):
+            return None
+        return _train(config, run, communicator, job)
+
+
+def _prepare(run: RunFolder, config: Config, resume: bool) -> bool:
+    """Claim or reopen the run folder; False when there is nothing left to do."""
+    if resume and run.has("final.json"):
+        console.note(f"{run.path}: already finished, nothing to resume")
+        return False
+    if resume and run.has("config.yaml"):
+        run.check_same(config)
+        return True
+    run.start(config)
+    run.write_json("versions.json", collect_versions())
+    run.write_json("git.json", git_state(Path.cwd()))
+    return True
+
+
+def _train(
+    config: Config, run: RunFolder, communicator: Communicator, job: Job
+) -> dict[str, Any] | None:
+    # TensorFlow takes seconds to import, which wrong settings need not wait for.
+    from hvd_nowcast.training.loop import TrainingRun
+
+    if communicator.size > 1:
+        console.note(f"{communicator.size} ranks") if communicator.rank == 0 else None
+    final = TrainingRun(config, run, communicator).run(job.end)
+    return final if run.writable else None
+
+
+def _comparable_versions() -> dict[str, str]:
+    # Nodes may differ in kernel and distribution.
+    return {name: text for name, text in collect_versions().items() if name != "platform"}
