@@ -22,6 +22,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from hvd_nowcast.parallel.communicator import Communicator
@@ -30,9 +31,9 @@ from hvd_nowcast.parallel.communicator import Communicator
 class DistributedModel(keras.Model):  # type: ignore[misc]  # Keras has no types
     """A Keras model whose ``fit`` and ``evaluate`` add up over all ranks.
 
-    The gradient is that of the mean loss over the samples of all ranks, and so are the logged loss
-    and metrics, after every step: everything a step needs travels in one collective. Weights are
-    made equal at the start of ``fit``.
+    The gradient is that of the mean loss over the samples of all ranks, and so are loss and metrics
+    at the end of an epoch; the progress bar in between shows rank 0. Weights are made equal at the
+    start of ``fit``.
 
     Parameters
     ----------
@@ -77,42 +78,41 @@ class DistributedModel(keras.Model):  # type: ignore[misc]  # Keras has no types
             # Keras gives the mean over this rank's samples; sums are what can be added.
             loss_sum = loss * tf.cast(_count(x), loss.dtype)
         gradients = tape.gradient(loss_sum, variables)
-        self._update_metrics(x, y, forecast, sample_weight, loss)
-        mine = [tf.cast(_count(x), gradients[0].dtype), *self._metric_state(gradients[0].dtype)]
-        summed = self.communicator.sum_tensors([*gradients, *mine], name="keras_train")
-        gradients, (samples, *state) = summed[: len(variables)], summed[len(variables) :]
+        count = tf.cast(_count(x), gradients[0].dtype)
+        *gradients, samples = self.communicator.sum_tensors([*gradients, count], name="keras_fit")
         gradients = [gradient / samples for gradient in gradients]
         self.optimizer.apply(gradients, self.trainable_variables)
-        return self._metric_results(state)
+        return self._update_metrics(x, y, forecast, sample_weight, loss)
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """Metrics over the samples of all ranks."""
+        """Metrics of this rank's samples; `get_metrics_result` adds up the ranks."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         forecast = self(x, training=False)
         loss = self.compute_loss(x, y, forecast, sample_weight, training=False)
-        self._update_metrics(x, y, forecast, sample_weight, loss)
-        state = self._metric_state(tf.float32)
-        return self._metric_results(self.communicator.sum_tensors(state, name="keras_test"))
+        return self._update_metrics(x, y, forecast, sample_weight, loss)
+
+    def get_metrics_result(self) -> dict[str, tf.Tensor]:
+        """Metrics over the samples of all ranks; Keras asks for them at the end of an epoch."""
+        if not tf.executing_eagerly():
+            return super().get_metrics_result()
+        # What Keras metrics keep are sums: totals, counts, confusion matrices.
+        mine = [v.numpy().tolist() for metric in self.metrics for v in metric.variables]
+        all_ranks = self.communicator.gather(mine)
+        state = iter([np.sum(values, axis=0) for values in zip(*all_ranks, strict=True)])
+        results: dict[str, tf.Tensor] = {}
+        for metric in self.metrics:
+            values = [tf.cast(next(state), variable.dtype) for variable in metric.variables]
+            result = metric.stateless_result(values)
+            results |= result if isinstance(result, dict) else {metric.name: result}
+        return results
 
     def _update_metrics(
         self, x: Any, y: Any, forecast: Any, sample_weight: Any, loss: tf.Tensor
-    ) -> None:
+    ) -> dict[str, tf.Tensor]:
         for metric in self.metrics:
             if metric.name == "loss":
                 metric.update_state(loss, sample_weight=_count(x))
-        self.compute_metrics(x, y, forecast, sample_weight)
-
-    def _metric_state(self, dtype: tf.DType) -> list[tf.Tensor]:
-        # What Keras metrics keep are sums: totals, counts, confusion matrices.
-        return [tf.cast(v.value, dtype) for metric in self.metrics for v in metric.variables]
-
-    def _metric_results(self, state: list[tf.Tensor]) -> dict[str, tf.Tensor]:
-        results: dict[str, tf.Tensor] = {}
-        rest = iter(state)
-        for metric in self.metrics:
-            values = [tf.cast(next(rest), variable.dtype) for variable in metric.variables]
-            result = metric.stateless_result(values)
-            results |= result if isinstance(result, dict) else {metric.name: result}
+        results: dict[str, tf.Tensor] = self.compute_metrics(x, y, forecast, sample_weight)
         return results
 
 
