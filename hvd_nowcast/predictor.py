@@ -137,7 +137,8 @@ class Predictor:
             (0, round_up(rows, multiple) - rows),
             (0, round_up(columns, multiple) - columns),
         )
-        frames = np.pad(frames, pad, constant_values=np.nan)
+        # Mirrored rain is what the network was trained on; a border of missing pixels is not.
+        frames = np.pad(frames, pad, mode="reflect")
         scaled = np.nan_to_num(self._scaling.forward(frames)).transpose(1, 2, 0)[None]
         valid = np.isfinite(frames).all(0)[None, :, :, None]
         inputs = [scaled.astype(np.float32), valid.astype(np.float32)]

@@ -10,18 +10,14 @@ from hvd_nowcast.loader.scaling import LinearScaling, Scaling
 
 # Slope of the soft threshold in scaled units: from 12 % to 88 % within 0.27.
 EXCEEDANCE_STEEPNESS = 15.0
-# CSI is best when rain is forecast from a probability of CSI / (1 + CSI) on (Lipton et al. 2014,
-# arXiv:1402.1892, for F1 = 2 CSI / (1 + CSI)), less than a half: so a miss must cost more than a
-# false alarm. The full proportion, 1.4 to 0.6, gave too much rain.
-MISS_COST, FALSE_ALARM_COST = 1.2, 0.8
 
 
 class NowcastLoss:
     """Sum over valid pixels of the weighted error of the scaled field.
 
     Every term is a sum over pixels, so the loss of a batch is the same however the batch is
-    divided over ranks. The exceedance term is the weighted soft count of misses and false alarms,
-    the numerator of ``1 - CSI = (misses + false alarms) / (hits + misses + false alarms)``.
+    divided over ranks. The exceedance term is the soft count of misses and false alarms, the
+    numerator of ``1 - CSI = (misses + false alarms) / (hits + misses + false alarms)``.
 
     Parameters
     ----------
@@ -65,8 +61,7 @@ class NowcastLoss:
             level = tf.cast(self._scaling.forward(np.array(threshold)), target.dtype)
             observed = tf.cast(target >= level, target.dtype)
             probability = tf.sigmoid(EXCEEDANCE_STEEPNESS * (forecast - level))
-            misses, false_alarms = observed * (1 - probability), (1 - observed) * probability
-            count += MISS_COST * misses + FALSE_ALARM_COST * false_alarms
+            count += observed * (1 - probability) + (1 - observed) * probability
         return count / len(self._section.thresholds)
 
 

@@ -165,7 +165,7 @@ def test_loss_formulas(section: LossSection) -> None:
     expected = error * (1 + section.rain_weight * np.minimum(rain, section.rain_weight_limit))
     if section.exceedance:
         soft = 1 / (1 + np.exp(-15.0 * (forecast - SCALING.forward(np.array(1.0)))))
-        cost = np.where(rain >= 1.0, 1.2 * (1 - soft), 0.8 * soft)
+        cost = np.where(rain >= 1.0, 1 - soft, soft)
         expected = expected + section.exceedance * cost
     arguments = [tf.constant(value, tf.float64) for value in (forecast, target)]
     weight = tf.constant([[[[1.0, 1.0, 0.0]]]], tf.float64)
