@@ -26,8 +26,18 @@ if [ ! -f "$shards/manifest.json" ]; then
         --split train=2018-05-10:2018-05-15,validation=2018-05-15:2018-05-16,test=2018-05-16:2018-05-17
 fi
 
-step 'Training, about 7 minutes'
-hvd-nowcast train configs/demo.yaml --run "$run" --resume
+# One rank per core, up to two; without MPI or Horovod one process, with the same result.
+ranks=1
+if [ "$(nproc)" -ge 2 ] && command -v mpirun >/dev/null &&
+    python -c 'import horovod, mpi4py' 2>/dev/null; then
+    ranks=2
+fi
+step "Training on $ranks rank(s), about 7 minutes"
+if [ "$ranks" -eq 1 ]; then
+    hvd-nowcast train configs/demo.yaml --run "$run" --resume
+else
+    launch/local.sh "$ranks" configs/demo.yaml --run "$run" --resume
+fi
 
 step 'Scores on 16 May, a forecast every hour'
 hvd-nowcast evaluate "$run" --json "$run/scores.json"

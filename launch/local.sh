@@ -3,7 +3,7 @@
 #
 #   launch/local.sh RANKS CONFIG --run DIR [any option of hvd-nowcast train]
 #
-# Each rank gets its part of the cores. MPIRUN names another mpirun, MPIRUN_OPTIONS gives it options.
+# MPIRUN names another mpirun, MPIRUN_OPTIONS gives it options.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
@@ -21,8 +21,21 @@ command -v "$mpirun" >/dev/null || {
     echo "error: no $mpirun found: load the site's MPI module, or run launch/setup.sh" >&2
     exit 4
 }
-# Rank processes share the cores as the scheduler sees fit; binding would put them on one.
+# The scheduler places the ranks: mpirun would bind each to one core, threads and all.
 options=(-n "$ranks" --oversubscribe --bind-to none)
-[ "$(id -u)" -eq 0 ] && options+=(--allow-run-as-root)
+[ "$(id -u)" -ne 0 ] || options+=(--allow-run-as-root)
 # shellcheck disable=SC2086 # several options in one variable
-exec "$mpirun" "${options[@]}" ${MPIRUN_OPTIONS:-} hvd-nowcast train "$@"
+"$mpirun" "${options[@]}" ${MPIRUN_OPTIONS:-} hvd-nowcast train "$@" &
+trap 'kill -TERM $!' TERM INT USR1
+status=0
+# A signal ends the first wait; the ranks save before they end.
+wait $! || status=$?
+while kill -0 $! 2>/dev/null; do
+    status=0
+    wait $! || status=$?
+done
+if [ "$status" -gt 128 ]; then
+    echo "error: a rank was ended by signal $((status - 128)), as happens without enough memory;" \
+        "mpirun says which. Continue from the last checkpoint: the same command with --resume" >&2
+fi
+exit "$status"

@@ -160,17 +160,16 @@ class BatchDecoder:
 
     def __init__(self, packing: Packing, scaling: Scaling, frames_in: int, frames_out: int) -> None:
         self._table = scaled_table(scaling, packing)
-        self._valid = np.isfinite(packing.table()).astype(np.float32)
         self._split = [frames_in, frames_out]
 
     def __call__(self, codes: tf.Tensor) -> Batch:
         """Decode codes of shape (b, t, y, x); frames come last in the batch."""
-        codes = tf.cast(codes, tf.int32)
         # Only float32 is transposed: of other types TensorFlow complains on many processors.
-        scaled, valid = (
-            tf.transpose(tf.gather(tf.constant(table), codes), (0, 2, 3, 1))
-            for table in (self._table, self._valid)
-        )
+        frames = tf.gather(tf.constant(self._table), tf.cast(codes, tf.int32))
+        frames = tf.transpose(frames, (0, 2, 3, 1))
+        missing = tf.math.is_nan(frames)
+        scaled = tf.where(missing, tf.zeros_like(frames), frames)
+        valid = tf.where(missing, tf.zeros_like(frames), tf.ones_like(frames))
         inputs, target = tf.split(scaled, self._split, axis=-1)
         valid_inputs, weight = tf.split(valid, self._split, axis=-1)
         return Batch(inputs, tf.reduce_min(valid_inputs, -1, keepdims=True), target, weight)

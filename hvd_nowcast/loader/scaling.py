@@ -70,11 +70,11 @@ _KIND_OF_QUANTITY = {"rain_rate": "log-rain", "vil": "linear"}
 
 
 def scaled_table(scaling: Scaling, packing: Packing) -> NDArray[np.float32]:
-    """Scaled value of every stored code, 0 (no rain) for the missing one.
+    """Scaled value of every stored code, NaN for the missing one.
 
     Decoding and scaling are one look-up in this table, shape ``(256,)`` or ``(65536,)``.
     """
-    return np.nan_to_num(scaling.forward(packing.table().astype(np.float64))).astype(np.float32)
+    return scaling.forward(packing.table().astype(np.float64)).astype(np.float32)
 
 
 def fit_scaling(

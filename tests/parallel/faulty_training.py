@@ -68,12 +68,12 @@ def hang_while_reading(reads: int, clock: Path) -> None:
     WindowReader.read = stuck  # type: ignore[method-assign]
 
 
-def decode_to_nan() -> None:
+def decode_to_infinity() -> None:
     make = BatchDecoder.__init__
 
     def faulty(self: Any, *arguments: Any) -> None:
         make(self, *arguments)
-        self._table[:] = float("nan")
+        self._table[:] = float("inf")
 
     BatchDecoder.__init__ = faulty  # type: ignore[method-assign]
 
@@ -92,7 +92,7 @@ def main() -> None:
         elif fault == "stuck":
             hang_while_reading(int(step), clock)
         elif fault == "nan":
-            decode_to_nan()
+            decode_to_infinity()
         elif fault == "versions":
             claim_other_versions()
         elif fault == "config":

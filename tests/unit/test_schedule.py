@@ -27,3 +27,15 @@ def test_cosine_is_half_way_down_in_the_middle_and_zero_at_the_end() -> None:
 def test_no_decay_stays_at_the_peak() -> None:
     section = OptimiserSection(decay="none", warmup_steps=0)
     assert {learning_rate(section, step, 9, 8) for step in range(9)} == {1e-3}
+
+
+def test_warm_up_in_epochs_follows_the_archive() -> None:
+    section = OptimiserSection(learning_rate=1e-3, reference_batch=8, warmup_epochs=2.0)
+    rates = [learning_rate(section, step, 100, 8, epoch_steps=5) for step in range(10)]
+    assert rates == pytest.approx([1e-4 * (step + 1) for step in range(10)])
+
+
+def test_plateaus_lower_the_rate() -> None:
+    section = OptimiserSection(decay="plateau", warmup_steps=0, plateau_factor=0.5)
+    rates = [learning_rate(section, 50, 100, 8, plateaus=count) for count in range(3)]
+    assert rates == pytest.approx([1e-3, 0.5e-3, 0.25e-3])

@@ -134,12 +134,30 @@ def test_early_stopping_waits_for_the_patience(tmp_path: Path) -> None:
     assert (final["steps"], final["best_step"]) == (6, 2)
 
 
+def test_the_rate_falls_after_each_plateau(tmp_path: Path) -> None:
+    run = start(
+        tmp_path / "run",
+        "optimiser.decay=plateau",
+        "optimiser.warmup_steps=0",
+        "optimiser.learning_rate=1e-30",
+        "optimiser.plateau_patience=2",
+        "training.validate_every=2",
+        "training.steps=40",
+    )
+    train(run)
+    records = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    rates = {r["step"]: r["learning_rate"] for r in records if "learning_rate" in r}
+    base = rates[10] / 0.5**2
+    # The first validation is the best; every second one after it lowers the rate.
+    assert rates == pytest.approx({s: base * 0.5 ** ((s - 4) // 4 + (s > 3)) for s in rates})
+
+
 def test_not_a_number_stops_the_run_with_a_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from hvd_nowcast.loader import pipeline
 
-    table = np.full(65536, np.nan, np.float32)
+    table = np.full(65536, np.inf, np.float32)
     monkeypatch.setattr(pipeline, "scaled_table", lambda *_: table)
     with pytest.raises(NotFiniteError, match="step 0.*No update was made"):
         train(start(tmp_path / "run"))
@@ -177,6 +195,10 @@ def test_a_trained_run_predicts(finished: RunFolder) -> None:
         "optimiser.name=sgd",
         "optimiser.averaging=0.9",
         "data.wet_bias=20",
+        "data.locality=1",
+        "training.accumulate=3",
+        "training.compression=fp16",
+        "model.precision=mixed_bfloat16",
         "model.mask_channel=false",
     ],
 )

@@ -1,0 +1,69 @@
+"""The same network under ``tf.distribute.MultiWorkerMirroredStrategy``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import tensorflow as tf
+from common import (
+    CENTRE,
+    FILTERS,
+    FRAMES_IN,
+    FRAMES_OUT,
+    LEARNING_RATE,
+    pin,
+    random_codes,
+    serve,
+    timed,
+)
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    rank = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
+    pin(rank)
+    # Before anything else of TensorFlow runs.
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    import keras
+
+    from hvd_nowcast.config import ModelSection
+    from hvd_nowcast.loader.pipeline import BatchDecoder
+    from hvd_nowcast.loader.scaling import LogRainScaling
+    from hvd_nowcast.models.nowcast import build_nowcast
+    from hvd_nowcast.shards.schema import RAIN_PACKING
+
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        section = ModelSection(filters=FILTERS, centre=CENTRE, residual=False, mask_channel=False)
+        model = build_nowcast(section, FRAMES_IN, FRAMES_OUT)
+        optimiser = keras.optimizers.Adam(LEARNING_RATE)
+        optimiser.build(model.trainable_variables)
+    decode = BatchDecoder(RAIN_PACKING, LogRainScaling(2.5), FRAMES_IN, FRAMES_OUT)
+
+    def replica_step(codes: tf.Tensor) -> tf.Tensor:
+        batch = decode(codes)
+        with tf.GradientTape() as tape:
+            forecast = model([batch.inputs, batch.valid_inputs], training=True)
+            loss = tf.reduce_mean(tf.square(forecast - batch.target)) / 2
+        gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
+        optimiser.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+        return loss
+
+    @tf.function(jit_compile=False)
+    def step(codes: tf.Tensor) -> tf.Tensor:
+        return strategy.run(replica_step, args=(codes,))
+
+    codes = tf.constant(random_codes(rank))
+
+    def run(_: str, count: int) -> list[float]:
+        return timed(lambda: step(codes).numpy(), count)
+
+    serve(folder, "mirrored", rank, run)
+    # Its servers do not end by themselves.
+    os._exit(0)
+
+
+main()
