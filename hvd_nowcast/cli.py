@@ -116,7 +116,12 @@ def check(folder: Path, quarantine: bool) -> None:
 @click.option("--set", "overrides", multiple=True, help="section.key=value, may be repeated.")
 @click.option("--resume", is_flag=True, help="Continue the run from its newest checkpoint.")
 @click.option("--locality", type=int, help="Short for --set data.locality=N: few shards at a time.")
-@click.option("--timeline", type=INPUTS, help="File for Horovod's timeline, a Chrome trace.")
+@click.option(
+    "--horovod-timeline",
+    "timeline",
+    type=INPUTS,
+    help="File for Horovod's timeline, a Chrome trace.",
+)
 def train(
     config: Path,
     run_folder: Path,

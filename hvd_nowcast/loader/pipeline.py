@@ -23,6 +23,8 @@ from hvd_nowcast.shards.schema import Codes, Packing
 
 PREFETCHED_BATCHES = 2
 CROP_CANDIDATES = 4
+# Stands for a missing pixel between look-up and mask; values are not negative.
+MISSING = -1.0
 # Share of wet pixels from which more rain makes a sample no more worth drawing.
 WIDESPREAD = 0.2
 
@@ -159,17 +161,16 @@ class BatchDecoder:
     """
 
     def __init__(self, packing: Packing, scaling: Scaling, frames_in: int, frames_out: int) -> None:
-        self._table = scaled_table(scaling, packing)
+        table = scaled_table(scaling, packing)
+        self._table = np.where(np.isnan(table), MISSING, np.maximum(table, 0.0)).astype(np.float32)
         self._split = [frames_in, frames_out]
 
     def __call__(self, codes: tf.Tensor) -> Batch:
         """Decode codes of shape (b, t, y, x); frames come last in the batch."""
-        # Only float32 is transposed: of other types TensorFlow complains on many processors.
+        # Only float32 from here on: of other types TensorFlow complains on many processors.
         frames = tf.gather(tf.constant(self._table), tf.cast(codes, tf.int32))
         frames = tf.transpose(frames, (0, 2, 3, 1))
-        missing = tf.math.is_nan(frames)
-        scaled = tf.where(missing, tf.zeros_like(frames), frames)
-        valid = tf.where(missing, tf.zeros_like(frames), tf.ones_like(frames))
+        scaled, valid = tf.nn.relu(frames), tf.minimum(frames - MISSING, 1.0)
         inputs, target = tf.split(scaled, self._split, axis=-1)
         valid_inputs, weight = tf.split(valid, self._split, axis=-1)
         return Batch(inputs, tf.reduce_min(valid_inputs, -1, keepdims=True), target, weight)

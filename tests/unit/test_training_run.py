@@ -196,6 +196,8 @@ def test_a_trained_run_predicts(finished: RunFolder) -> None:
         "optimiser.averaging=0.9",
         "data.wet_bias=20",
         "data.locality=1",
+        # More than there are windows.
+        "training.global_batch=64",
         "training.accumulate=3",
         "training.compression=fp16",
         "model.precision=mixed_bfloat16",
