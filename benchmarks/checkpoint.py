@@ -1,8 +1,8 @@
 """What does a checkpoint every 30 seconds cost? ``python benchmarks/checkpoint.py [--quick]``.
 
 Trains the published U-Net (16.5 million parameters, 190 MB with Adam's moments) on synthetic rain
-and adds up the time in checkpoints: wanted at most 3.5 % of the run. The ceiling is a bare write and
-fsync of as many bytes, after each checkpoint and not counted.
+and adds up the time in checkpoints: wanted at most 3.5 % of the run. The ceiling is a bare write
+and fsync of as many bytes, after each checkpoint and not counted.
 """
 
 from __future__ import annotations

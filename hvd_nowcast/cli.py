@@ -152,6 +152,41 @@ def train(
 
 
 @program.command()
+@click.argument("config", type=INPUTS)
+@click.option("--set", "overrides", multiple=True, help="section.key=value, may be repeated.")
+def probe(config: Path, overrides: tuple[str, ...]) -> None:
+    r"""Measure how fast each rank is and show how the batch would be divided.
+
+    \b
+    On many ranks, start it with mpirun or srun:
+      mpirun -n 4 hvd-nowcast probe configs/demo.yaml
+    Training does the same with --set balance.mode=static.
+    """
+    from hvd_nowcast.train import probe as probe_job
+
+    table = probe_job(config, overrides)
+    if table is not None:
+        console.say(table)
+
+
+@program.command()
+@click.option("--speeds", required=True, help="Samples per second of each rank: 100,100,50,25.")
+@click.option("--batch", required=True, type=int, help="Global batch, samples.")
+@click.option("--fixed", default=0.0, show_default=True, help="Seconds of a step without samples.")
+@click.option("--parameters", default=0, show_default=True, help="Weights of the model.")
+@click.option("--latency", default=20e-6, show_default=True, help="Seconds of a message.")
+@click.option("--bandwidth", default=1e9, show_default=True, help="Bytes per second of a link.")
+def plan(
+    speeds: str, batch: int, fixed: float, parameters: int, latency: float, bandwidth: float
+) -> None:
+    """Predict a step of a cluster one does not have, for three ways to divide the batch."""
+    from hvd_nowcast.parallel.simulation import simulate
+
+    for line in simulate(_numbers(speeds), batch, fixed, parameters, latency, bandwidth):
+        console.say(line)
+
+
+@program.command()
 @RUN
 @click.option("--shards", "folder", type=INPUTS, help="Other shards than those of the run.")
 @click.option("--split", default="test", show_default=True, help="Which part of them.")
@@ -243,6 +278,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except HvdNowcastError as problem:
         console.fail(str(problem))
         sys.exit(problem.exit_status)
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError as problem:
+        raise click.BadParameter(f"--speeds {text}: expected numbers such as 2,1,1") from problem
+    if min(numbers) <= 0:
+        raise click.BadParameter(f"--speeds {text}: every speed must be positive")
+    return numbers
 
 
 def _size(text: str) -> tuple[int, int]:

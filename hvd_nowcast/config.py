@@ -24,6 +24,7 @@ OPTIMISERS = ("adam", "sgd")
 DECAYS = ("cosine", "plateau", "none")
 PRECISIONS = ("float32", "mixed_bfloat16", "float64")
 COMPRESSIONS = ("none", "fp16")
+BALANCE_MODES = ("equal", "static", "dynamic", "manual")
 
 
 def _require(condition: bool, message: str) -> None:
@@ -313,6 +314,39 @@ class TrainingSection:
 
 
 @dataclass(frozen=True)
+class BalanceSection:
+    """How the global batch is divided over the ranks; the result of a run does not depend on it.
+
+    Attributes
+    ----------
+    mode
+        ``equal``; ``static``, by a probe of every rank's speed at the start; ``dynamic``, by the
+        same and then by the step times seen; or ``manual``.
+    shares
+        Samples of each rank for ``manual``, one number per rank.
+    every
+        Steps between two looks at the step times in ``dynamic``.
+    """
+
+    mode: str = "equal"
+    shares: tuple[int, ...] | None = None
+    every: int = 50
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        _choice("balance.mode", self.mode, BALANCE_MODES)
+        _require(
+            (self.mode == "manual") == (self.shares is not None),
+            "balance.shares belongs to mode manual: give both or neither",
+        )
+        _require(
+            self.shares is None or min(self.shares, default=-1) >= 0,
+            "balance.shares must be one number of samples per rank, 0 or more",
+        )
+        _require(self.every >= 1, "balance.every must be at least 1")
+
+
+@dataclass(frozen=True)
 class Config:
     """The whole configuration of a nowcast run."""
 
@@ -321,6 +355,7 @@ class Config:
     loss: LossSection = field(default_factory=LossSection)
     optimiser: OptimiserSection = field(default_factory=OptimiserSection)
     training: TrainingSection = field(default_factory=TrainingSection)
+    balance: BalanceSection = field(default_factory=BalanceSection)
 
     def __post_init__(self) -> None:
         """Check what concerns several sections."""
@@ -329,6 +364,11 @@ class Config:
             self.data.crop is None or self.data.crop % multiple == 0,
             f"data.crop is {self.data.crop}, but this model halves the frame down to 1/{multiple}: "
             f"use a multiple of {multiple}",
+        )
+        shares, batch = self.balance.shares, self.training.global_batch
+        _require(
+            shares is None or sum(shares) == batch,
+            f"balance.shares add up to {sum(shares or ())}, but training.global_batch is {batch}",
         )
 
     def to_dict(self) -> dict[str, Any]:

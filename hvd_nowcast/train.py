@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from hvd_nowcast import console
@@ -56,6 +57,33 @@ def train(
         if not from_first(communicator, lambda: _prepare(run, config, resume)):
             return None
         return _train(config, run, communicator, job)
+
+
+def probe(config_file: Path, overrides: Sequence[str] = ()) -> str | None:
+    """Measure all launched ranks as ``balance.mode: static`` would.
+
+    Returns
+    -------
+    str or None
+        A table, on rank 0.
+    """
+    # A run that is thrown away: it needs a folder for its scaling, on a disk all ranks see.
+    with TemporaryDirectory(prefix=".probe.", dir=Path.cwd()) as scratch:
+        job = Job(find_launch(os.environ), Path(scratch))
+        with job.one_message():
+            communicator = job.communicator = connect(os.environ)
+            config = on_all(communicator, lambda: load_config(config_file, overrides))
+            folder = Path(communicator.gather(scratch)[0])
+            run = RunFolder(folder, writable=communicator.rank == 0)
+            from_first(communicator, lambda: run.start(config))
+            from hvd_nowcast.training.loop import TrainingRun
+            from hvd_nowcast.training.sharing import describe_plan, planned_shares
+
+            probes = TrainingRun(config, run, communicator).probe()
+            batch = config.training.global_batch
+            table = describe_plan(probes, planned_shares(probes, batch))
+            communicator.barrier()
+            return table if communicator.rank == 0 else None
 
 
 def _prepare(run: RunFolder, config: Config, resume: bool) -> bool:

@@ -284,10 +284,8 @@ class CodeBatches:
 
     def _stack(self, samples: list[Codes], shape: tuple[int, int]) -> Codes:
         if not samples:
-            # An empty part is one sample without a valid pixel, which adds nothing to any sum:
-            # TensorFlow's convolutions fail on no sample at all.
             frames = self._section.frames_in + self._section.frames_out
-            return np.full((1, frames, *shape), self._packing.fill, self._packing.dtype)
+            return np.empty((0, frames, *shape), self._packing.dtype)
         return np.stack([pad_codes(sample, *shape, self._packing.fill) for sample in samples])
 
     def _dataset(self, make: Callable[[], Iterator[Codes]]) -> tf.data.Dataset:

@@ -6,20 +6,22 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
 from hvd_nowcast import console
 from hvd_nowcast.config import Config
 from hvd_nowcast.errors import Interrupted, NotFiniteError
-from hvd_nowcast.loader.assignment import equal_shares, rank_slice
+from hvd_nowcast.loader.assignment import rank_slice
 from hvd_nowcast.models.nowcast import build_nowcast
 from hvd_nowcast.parallel.agreement import from_first, in_turn, require_same
 from hvd_nowcast.parallel.communicator import Communicator
+from hvd_nowcast.parallel.probe import RankProbe, probe_ranks, probe_sizes
 from hvd_nowcast.parallel.watchdog import Watchdog
 from hvd_nowcast.training.checkpoint import (
     CheckpointFolder,
@@ -32,6 +34,7 @@ from hvd_nowcast.training.interrupt import InterruptFlag
 from hvd_nowcast.training.loss import NowcastLoss
 from hvd_nowcast.training.run_folder import RunFolder
 from hvd_nowcast.training.schedule import learning_rate
+from hvd_nowcast.training.sharing import start_sharing
 from hvd_nowcast.training.step import (
     StepResult,
     TrainingStep,
@@ -63,6 +66,8 @@ class Progress:
         How often the learning rate was lowered because validations became no better.
     validation_loss
         The newest one.
+    shares
+        How the batch was divided so far, see `Sharing`.
     """
 
     step: int = 0
@@ -72,6 +77,7 @@ class Progress:
     bad_validations: int = 0
     plateaus: int = 0
     validation_loss: float | None = None
+    shares: list[dict[str, Any]] = field(default_factory=list)
 
 
 def set_seed(seed: int) -> None:
@@ -103,8 +109,6 @@ class TrainingRun:
         self._optimiser = build_optimiser(config.optimiser, self._model)
         self._checkpoints = CheckpointFolder(run.checkpoints, config.training.keep_checkpoints)
         self._progress = self._restore()
-        shares = equal_shares(config.training.global_batch, communicator.size)
-        self._part = rank_slice(shares, communicator.rank)
         self._take = TrainingStep(
             self._model,
             self._optimiser,
@@ -113,8 +117,16 @@ class TrainingRun:
             communicator,
             config.optimiser.clip_norm,
             self._planned_pixels(),
-            min(config.training.accumulate, max(1, shares[communicator.rank])),
+            config.training.accumulate,
             config.training.compression == "fp16",
+        )
+        self._sharing = start_sharing(
+            config.balance,
+            config.training.global_batch,
+            communicator,
+            self._progress.shares,
+            self._progress.step,
+            self.probe,
         )
         self._saved_at = time.monotonic()
 
@@ -144,34 +156,74 @@ class TrainingRun:
             self._loop(flag, watchdog)
         return self._finish()
 
+    def probe(self) -> list[RankProbe]:
+        """How long a step takes on each rank, from steps that change nothing."""
+        batch = self._config.training.global_batch
+        device = tf.config.get_visible_devices()[-1].name.removeprefix("/physical_device:")
+        sizes = probe_sizes(batch, self._communicator.size)
+        return probe_ranks(self._communicator, device, self._try_steps, sizes)
+
+    def _try_steps(self, samples: int, count: int) -> list[float]:
+        seconds = []
+        started = time.perf_counter()
+        training = self._config.training
+        for codes in self._data.training_batches(training, slice(0, samples), range(count)):
+            self._take.compute(codes)
+            seconds.append(time.perf_counter() - started)
+            started = time.perf_counter()
+        return seconds
+
     def _loop(self, flag: InterruptFlag, watchdog: Watchdog) -> None:
-        training, progress = self._config.training, self._progress
-        steps = range(progress.step, training.steps)
-        watchdog.doing("reading the next batch")
-        bar = console.progress(
-            self._data.training_batches(training, self._part, steps),
+        total, progress = self._config.training.steps, self._progress
+        bar: tqdm[Any] = console.progress(
+            None,
             "training",
-            total=training.steps,
+            total=total,
             unit="step",
             initial=progress.step,
             hidden=not self._run.writable,
         )
-        lines = _Lines(bool(bar.disable) and self._run.writable, training.steps)
+        lines = _Lines(bool(bar.disable) and self._run.writable, total)
+        with bar:
+            while progress.step < total and not self._should_stop():
+                self._train_with_these_shares(flag, watchdog, bar, lines)
+        self._sharing.summarise(self._communicator)
+
+    def _train_with_these_shares(
+        self, flag: InterruptFlag, watchdog: Watchdog, bar: Any, lines: _Lines
+    ) -> None:
+        training, progress, sharing = self._config.training, self._progress, self._sharing
+        steps = range(progress.step, training.steps)
+        watchdog.doing("reading the next batch")
         started = time.perf_counter()
-        for codes in bar:
+        for codes in self._data.training_batches(training, self._part, steps):
+            waited = time.perf_counter() - started
             watchdog.doing(f"taking step {progress.step}", together=True)
             rate = self._learning_rate()
             result = self._take.train(codes, rate, flag.raised)
             self._require_finite(result)
             stop = bool(result.stop)
             progress.step += 1
-            progress.seconds += time.perf_counter() - started
+            seconds = time.perf_counter() - started
+            progress.seconds += seconds
+            sharing.record(waited + self._take.compute_seconds, seconds)
+            bar.update()
             self._log(result, rate, bar, lines)
             self._validate_and_save(flag, stop, watchdog)
-            if self._should_stop():
-                break
+            if self._should_stop() or self._shares_changed():
+                return
             watchdog.doing("reading the next batch")
             started = time.perf_counter()
+
+    @property
+    def _part(self) -> slice:
+        return rank_slice(self._sharing.shares, self._communicator.rank)
+
+    def _shares_changed(self) -> bool:
+        balance, step = self._config.balance, self._progress.step
+        if balance.mode != "dynamic" or step % balance.every or self._communicator.size == 1:
+            return False
+        return self._sharing.adapt(step, self._communicator)
 
     def _learning_rate(self) -> float:
         training = self._config.training
@@ -279,7 +331,7 @@ class TrainingRun:
     def _save(self) -> None:
         self._saved_at = time.monotonic()
         if self._run.writable:
-            facts = asdict(self._progress)
+            facts = {**asdict(self._progress), "shares": self._sharing.history}
             self._checkpoints.save(self._progress.step, self._model, self._optimiser, facts)
 
     def _restore(self) -> Progress:
@@ -315,6 +367,7 @@ class TrainingRun:
             "training_seconds": progress.seconds,
             "parameters": int(self._model.count_params()),
             "ranks": self._communicator.size,
+            "shares": self._sharing.history,
             "fingerprint": fingerprint(self._model),
         }
         self._run.write_json("final.json", final)

@@ -1,6 +1,7 @@
 """Train the same small runs on any number of ranks and keep weights and samples of each.
 
-``equal_training.py SHARDS OUT CASE...`` with a case as PRECISION-OPTIMISER-BATCH.
+``equal_training.py SHARDS OUT CASE...`` with a case as PRECISION-OPTIMISER-BATCH, or with shares
+as PRECISION-OPTIMISER-BATCH-12.4.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from hvd_nowcast.training.loop import TrainingRun
 from hvd_nowcast.training.run_folder import RunFolder
 
 
-def make_config(shards: str, precision: str, optimiser: str, batch: int) -> Config:
+def make_config(
+    shards: str, precision: str, optimiser: str, batch: int, shares: list[int] | None
+) -> Config:
     tree: dict[str, Any] = {
         "data": {"shards": shards, "frames_in": 3, "frames_out": 2, "crop": 16, "wet_bias": 4},
         "model": {"filters": [8], "centre": 8, "residual": False, "precision": precision},
@@ -31,6 +34,8 @@ def make_config(shards: str, precision: str, optimiser: str, batch: int) -> Conf
         "training": {"steps": 50, "global_batch": batch, "validation_samples": 5},
     }
     tree["training"] |= {"validate_every": 25, "checkpoint_every": 50}
+    if shares:
+        tree["balance"] = {"mode": "manual", "shares": shares}
     return config_from_dict(tree, "test")
 
 
@@ -41,10 +46,9 @@ class Recorder:
         self._communicator = communicator
         self._file = file
 
-    def watch(self, batches: Iterator[Any], empty: bool) -> Iterator[Any]:
+    def watch(self, batches: Iterator[Any]) -> Iterator[Any]:
         for codes in batches:
-            samples = [] if empty else list(codes.numpy())
-            digests = [hashlib.sha256(sample.tobytes()).hexdigest() for sample in samples]
+            digests = [hashlib.sha256(sample.tobytes()).hexdigest() for sample in codes.numpy()]
             together = [d for part in self._communicator.gather(digests) for d in part]
             if self._communicator.rank == 0:
                 with self._file.open("a") as file:
@@ -60,8 +64,7 @@ def train(communicator: Communicator, config: Config, folder: Path) -> None:
     training = TrainingRun(config, run, communicator)
     recorder = Recorder(communicator, folder / "samples.jsonl")
     read = training._data.training_batches
-    empty = training._part.start == training._part.stop
-    training._data.training_batches = lambda *a: recorder.watch(read(*a), empty)  # type: ignore
+    training._data.training_batches = lambda *a: recorder.watch(read(*a))  # type: ignore
     training.run()
     if run.writable:
         arrays = {v.path: v.numpy() for v in training._model.variables}
@@ -72,8 +75,10 @@ def main() -> None:
     shards, out, *cases = sys.argv[1:]
     communicator = connect(os.environ)
     for case in cases:
-        precision, optimiser, batch = case.split("-")
-        train(communicator, make_config(shards, precision, optimiser, int(batch)), Path(out, case))
+        precision, optimiser, batch, *rest = case.split("-")
+        shares = [int(share) for share in rest[0].split(".")] if rest else None
+        config = make_config(shards, precision, optimiser, int(batch), shares)
+        train(communicator, config, Path(out, case))
     communicator.close()
 
 

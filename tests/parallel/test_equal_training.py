@@ -17,12 +17,15 @@ TOLERANCES = {
     "float64-adam-7": 1e-7,
     "float32-sgd-7": 1e-5,
 }
+# Parts of a batch of 16 as unequal machines take them.
+SHARES = {2: ["12.4", "15.1", "16.0"], 3: ["5.7.4"]}
 
 
 @pytest.fixture(scope="module")
 def alone(synthetic_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("alone")
-    run_ranks(1, "equal_training.py", synthetic_shards, folder, *TOLERANCES)
+    cases = [*TOLERANCES, "float64-sgd-16"]
+    run_ranks(1, "equal_training.py", synthetic_shards, folder, *cases)
     return folder
 
 
@@ -38,6 +41,18 @@ def test_ranks_together_train_as_one_process(
         finals = [json.loads((f / case / "final.json").read_text()) for f in (alone, tmp_path)]
         assert finals[1]["ranks"] == ranks
         assert finals[1]["loss"] == pytest.approx(finals[0]["loss"], rel=max(tolerance, 1e-6))
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_uneven_shares_train_as_one_process(
+    alone: Path, synthetic_shards: Path, tmp_path: Path, ranks: int
+) -> None:
+    cases = [f"float64-sgd-16-{shares}" for shares in SHARES[ranks]]
+    run_ranks(ranks, "equal_training.py", synthetic_shards, tmp_path, *cases)
+    for case in cases:
+        samples = (tmp_path / case / "samples.jsonl").read_text()
+        assert samples == (alone / "float64-sgd-16" / "samples.jsonl").read_text()
+        assert largest_difference(alone / "float64-sgd-16", tmp_path / case) <= 1e-10
 
 
 def test_two_ranks_twice_give_the_same_weights(synthetic_shards: Path, tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_missing_target_pixels_have_no_influence() -> None:
         np.testing.assert_array_equal(plain, other)
 
 
-@pytest.mark.parametrize("cut", [1, 3])
+@pytest.mark.parametrize("cut", [0, 1, 3, 4])
 def test_parts_of_a_batch_add_up_to_the_whole(cut: int, eager: None) -> None:
     batch, whole = make_batch(), Recorder()
     make_step(whole)[1].train(encode(batch), 0.0)
@@ -117,6 +117,18 @@ def test_parts_of_a_batch_add_up_to_the_whole(cut: int, eager: None) -> None:
         sums = [total + sent for total, sent in zip(sums, rank.sent, strict=True)]
     for expected, total in zip(whole.sent, sums, strict=True):
         np.testing.assert_allclose(total, expected, atol=1e-6)
+
+
+def test_an_average_of_means_is_another_gradient(eager: None) -> None:
+    batch, whole = make_batch(), Recorder()
+    make_step(whole)[1].train(encode(batch), 0.0)
+    means = []
+    for part in (slice(0, 3), slice(3, 4)):
+        rank = Recorder()
+        make_step(rank)[1].train(encode(batch)[part], 0.0)
+        means.append(rank.sent[0] / rank.sent[-1][1])
+    exact = whole.sent[0] / whole.sent[-1][1]
+    assert np.abs(np.mean(means, axis=0) - exact).max() > 1e-2 * np.abs(exact).max()
 
 
 def test_an_all_missing_batch_changes_nothing() -> None:

@@ -1,0 +1,107 @@
+"""How fast each rank is: all at once, whole steps, several sizes, a robust line through them."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+
+from hvd_nowcast.parallel.balance import RankCost
+from hvd_nowcast.parallel.communicator import Communicator
+
+REPEATS = 5
+WARM_UP = 2
+# A rank whose times stray further from the line than this cannot be planned with.
+LARGEST_SPREAD = 0.25
+
+
+@dataclass(frozen=True)
+class RankProbe:
+    """What the probe found on one rank.
+
+    Attributes
+    ----------
+    host, device
+        Where it runs.
+    fixed, per_sample
+        Seconds of a step: ``fixed + per_sample * samples``.
+    spread
+        Largest distance of a measured size from that line, as a part of it.
+    """
+
+    host: str
+    device: str
+    fixed: float
+    per_sample: float
+    spread: float
+
+    @property
+    def good(self) -> bool:
+        """Whether the line can be planned with."""
+        return self.per_sample > 0 and self.spread <= LARGEST_SPREAD
+
+    @property
+    def cost(self) -> RankCost:
+        """The line."""
+        return RankCost(self.fixed, self.per_sample)
+
+
+def probe_sizes(global_batch: int, ranks: int) -> list[int]:
+    """Sizes to measure: around an equal share, within the batch."""
+    equal = max(1, global_batch // ranks)
+    sizes = {max(1, equal // 2), equal, min(global_batch, 2 * equal)}
+    return sorted(sizes | ({2} if len(sizes) == 1 else set()))
+
+
+def probe_ranks(
+    communicator: Communicator,
+    device: str,
+    take_steps: Callable[[int, int], list[float]],
+    sizes: Sequence[int],
+) -> list[RankProbe]:
+    """Measure all ranks at the same time, because they share memory and network.
+
+    Parameters
+    ----------
+    communicator
+        The ranks.
+    device
+        Name of this rank's device.
+    take_steps
+        From a number of samples and of steps to the seconds of each step on this rank, reading
+        included and waiting for others left out.
+    sizes
+        Numbers of samples to measure.
+    """
+    times = {}
+    for size in sizes:
+        communicator.barrier()
+        times[size] = statistics.median(take_steps(size, WARM_UP + REPEATS)[WARM_UP:])
+    fixed, per_sample, spread = fit_line(times)
+    mine = RankProbe(platform.node(), device, fixed, per_sample, spread)
+    return [RankProbe(**found) for found in communicator.gather(asdict(mine))]
+
+
+def fit_line(times: dict[int, float]) -> tuple[float, float, float]:
+    """Median slope through all pairs of points (Theil 1950, Sen 1968), and what strays from it.
+
+    Parameters
+    ----------
+    times
+        Seconds by number of samples, two or more.
+
+    Returns
+    -------
+    fixed, per_sample, spread
+        ``fixed`` is not negative; ``spread`` is the largest distance as a part of the line.
+    """
+    slopes = [(times[b] - times[a]) / (b - a) for a, b in combinations(sorted(times), 2)]
+    per_sample = statistics.median(slopes)
+    fixed = max(0.0, statistics.median(t - per_sample * size for size, t in times.items()))
+    lines = {size: fixed + per_sample * size for size in times}
+    spread = max(
+        abs(times[size] - line) / line if line > 0 else float("inf") for size, line in lines.items()
+    )
+    return fixed, per_sample, spread

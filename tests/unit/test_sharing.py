@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hvd_nowcast.config import BalanceSection
+from hvd_nowcast.errors import ConfigError
+from hvd_nowcast.parallel.communicator import Communicator, SingleProcess
+from hvd_nowcast.parallel.probe import RankProbe, fit_line, probe_ranks, probe_sizes
+from hvd_nowcast.training.sharing import Sharing, describe_plan, start_sharing
+
+
+class Ranks(SingleProcess):
+    """Rank 0 of several whose answers are given."""
+
+    def __init__(self, answers: list[Any]) -> None:
+        self.size = len(answers)
+        self.answers = answers
+
+    def gather(self, value: Any) -> list[Any]:
+        return self.answers
+
+
+def probes(*speeds: float, spread: float = 0.01, fixed: float = 0.0) -> list[RankProbe]:
+    return [RankProbe(f"node{i}", "CPU", fixed, 1 / v, spread) for i, v in enumerate(speeds)]
+
+
+def never() -> list[RankProbe]:
+    raise AssertionError("nothing to measure")
+
+
+def start(section: BalanceSection, ranks: int, found: list[RankProbe] | None = None) -> Sharing:
+    communicator: Communicator = Ranks([None] * ranks)
+    probe = never if found is None else lambda: found
+    return start_sharing(section, 16, communicator, [], 0, probe)
+
+
+def test_equal_and_manual_measure_nothing() -> None:
+    assert start(BalanceSection(), 3).shares == [6, 5, 5]
+    manual = BalanceSection("manual", (10, 0, 6))
+    assert start(manual, 3).shares == [10, 0, 6]
+    with pytest.raises(ConfigError, match="has 3 numbers, but there are 2 ranks"):
+        start(manual, 2)
+
+
+def test_static_follows_the_probe(capsys: pytest.CaptureFixture[str]) -> None:
+    assert start(BalanceSection("static"), 2, probes(30, 10)).shares == [12, 4]
+    said = capsys.readouterr().err
+    assert "node1" in said
+    assert "gain over equal shares 2.00 times" in said
+
+
+def test_a_small_difference_changes_nothing() -> None:
+    assert start(BalanceSection("static"), 2, probes(10.5, 10)).shares == [8, 8]
+
+
+def test_a_poor_probe_falls_back_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert start(BalanceSection("static"), 2, probes(30, 10, spread=0.6)).shares == [8, 8]
+    assert "equal shares: the times of rank 0 on node0 stray by 60%" in capsys.readouterr().err
+
+
+def test_a_resume_goes_on_with_the_shares_of_the_checkpoint() -> None:
+    history = [{"step": 0, "shares": [8, 8]}, {"step": 40, "shares": [13, 3]}]
+    two, three = Ranks([None] * 2), Ranks([None] * 3)
+    static = BalanceSection("static")
+    assert start_sharing(static, 16, two, history, 50, never).shares == [13, 3]
+    moved = start_sharing(static, 16, three, history, 50, lambda: probes(10, 10, 12))
+    assert sum(moved.shares) == 16
+    assert len(moved.shares) == 3
+    assert [entry["step"] for entry in moved.history] == [0, 40, 50]
+
+
+def test_dynamic_relieves_a_rank_and_gives_its_share_back() -> None:
+    sharing = start(BalanceSection("dynamic"), 2, probes(10, 10))
+    assert sharing.shares == [8, 8]
+    sharing.record(0.8, 1.6)
+    # Rank 1 takes twice as long as planned.
+    assert sharing.adapt(50, Ranks([[0.8, 1.6], [1.6, 1.6]]))
+    assert sharing.shares == [11, 5]
+    assert sharing.history[0]["work"] == [0.8, 1.6]
+    assert sharing.history[0]["wait"] == pytest.approx([0.8, 0.0])
+    sharing.record(1.1, 1.1)
+    assert sharing.adapt(100, Ranks([[1.1, 1.1], [0.5, 1.1]]))
+    assert sharing.shares == [8, 8]
+    sharing.record(0.8, 0.8)
+    assert not sharing.adapt(150, Ranks([[0.8, 0.8], [0.85, 0.85]]))
+
+
+def test_dynamic_leaves_nobody_without_a_sample() -> None:
+    assert start(BalanceSection("dynamic"), 2, probes(100, 1)).shares == [15, 1]
+    assert start(BalanceSection("static"), 2, probes(100, 1)).shares == [16, 0]
+
+
+@pytest.mark.parametrize(("fixed", "slope"), [(0.0, 0.1), (0.5, 0.02)])
+def test_a_line_is_found_again(fixed: float, slope: float) -> None:
+    times = {size: fixed + slope * size for size in (2, 4, 8)}
+    found = fit_line(times)
+    assert found == pytest.approx((fixed, slope, 0.0), abs=1e-9)
+
+
+def test_one_outlier_does_not_turn_the_line() -> None:
+    times = {size: 0.1 + 0.02 * size for size in (2, 4, 6, 8)}
+    _, slope, spread = fit_line({**times, 4: times[4] + 1.0})
+    assert slope == pytest.approx(0.02, rel=0.3)
+    assert spread > 0.25
+
+
+def test_the_probe_drops_the_warm_up_and_asks_every_rank() -> None:
+    asked: list[int] = []
+
+    def take(samples: int, count: int) -> list[float]:
+        asked.append(samples)
+        return [9.0, 9.0] + [0.1 * samples] * (count - 2)
+
+    class Echo(SingleProcess):
+        def gather(self, value: Any) -> list[Any]:
+            return [value, {**value, "host": "other"}]
+
+    first, second = probe_ranks(Echo(), "CPU", take, probe_sizes(16, 2))
+    assert asked == [4, 8, 16]
+    assert first.per_sample == pytest.approx(0.1)
+    assert (first.good, second.host) == (True, "other")
+    assert probe_sizes(1, 4) == [1, 2]
+
+
+def test_the_table_names_every_rank() -> None:
+    text = describe_plan(probes(20, 10, 5, fixed=0.1), [9, 5, 2])
+    assert all(f"node{i}" in text for i in range(3))
+    assert "ceiling is 2.33" in text
