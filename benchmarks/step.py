@@ -75,17 +75,21 @@ class Contender:
 
     def ask(self, variant: str, steps: int) -> float:
         """Median seconds of a step in a block; that of the slower rank."""
+        return max(statistics.median(s) for s in self.answers(variant, steps) if s)
+
+    def answers(self, variant: str, steps: int) -> list[list[float]]:
+        """What each rank answers."""
         for pid in self._pids:
             os.kill(pid, signal.SIGCONT)
         aside = self._folder / f"{self.name}.question"
         aside.write_text(json.dumps([variant, steps]))
         aside.rename(self._folder / f"{self.name}.question.{self._asked}")
-        answers = [
+        found = [
             json.loads(self._read(f"{self.name}.{rank}.answer.{self._asked}")) for rank in (0, 1)
         ]
         self._asked += 1
         self.pause()
-        return max(statistics.median(seconds) for seconds in answers if seconds)
+        return found
 
     def end(self) -> None:
         """Let the processes leave, or kill them."""

@@ -4,50 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import tensorflow as tf
-from common import (
-    BATCH,
-    CENTRE,
-    FILTERS,
-    FRAMES_IN,
-    FRAMES_OUT,
-    LEARNING_RATE,
-    SIDE,
-    pin,
-    random_codes,
-    serve,
-    timed,
-)
+from common import BATCH, LEARNING_RATE, pin, random_codes, serve, timed
+from ours import DECODER, build, our_step
 
-from hvd_nowcast.config import LossSection, ModelSection, OptimiserSection
-from hvd_nowcast.loader.pipeline import BatchDecoder
-from hvd_nowcast.loader.scaling import LogRainScaling
-from hvd_nowcast.models.nowcast import build_nowcast
 from hvd_nowcast.parallel.communicator import Communicator, SingleProcess
 from hvd_nowcast.parallel.startup import connect
-from hvd_nowcast.shards.schema import RAIN_PACKING
-from hvd_nowcast.training.loss import NowcastLoss
-from hvd_nowcast.training.step import TrainingStep, build_optimiser
-
-SCALING = LogRainScaling(2.5)
-DECODER = BatchDecoder(RAIN_PACKING, SCALING, FRAMES_IN, FRAMES_OUT)
 
 
-def build() -> keras.Model:
-    keras.utils.set_random_seed(0)
-    section = ModelSection(filters=FILTERS, centre=CENTRE, residual=False, mask_channel=False)
-    return build_nowcast(section, FRAMES_IN, FRAMES_OUT)
-
-
-def our_step(communicator: Communicator, codes: tf.Tensor):  # noqa: ANN201 - a closure
-    model = build()
-    optimiser = build_optimiser(OptimiserSection(learning_rate=LEARNING_RATE), model)
-    loss = NowcastLoss(LossSection(error="mse", rain_weight=0.0), SCALING)
-    pixels = BATCH * communicator.size * SIDE * SIDE * FRAMES_OUT
-    step = TrainingStep(model, optimiser, DECODER, loss, communicator, None, pixels)
+def our_way(communicator: Communicator, codes: tf.Tensor) -> Callable[[], object]:
+    step = our_step(communicator, BATCH * communicator.size)
 
     def take() -> None:
         result = step.train(codes, LEARNING_RATE)
@@ -57,7 +27,7 @@ def our_step(communicator: Communicator, codes: tf.Tensor):  # noqa: ANN201 - a 
     return take
 
 
-def hand_written_step(communicator: Communicator, codes: tf.Tensor):  # noqa: ANN201 - a closure
+def hand_written(codes: tf.Tensor) -> Callable[[], object]:
     import horovod.tensorflow as hvd
 
     model = build()
@@ -84,9 +54,9 @@ def main() -> None:
     communicator = connect(os.environ)
     codes = tf.constant(random_codes(communicator.rank))
     steps = {
-        "ours": our_step(communicator, codes),
-        "hand": hand_written_step(communicator, codes),
-        "apart": our_step(SingleProcess(), codes),
+        "ours": our_way(communicator, codes),
+        "hand": hand_written(codes),
+        "apart": our_way(SingleProcess(), codes),
     }
 
     def run(variant: str, count: int) -> list[float] | None:

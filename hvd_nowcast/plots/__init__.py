@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hvd_nowcast.plots.forecast_file import plot_forecast_file
 from hvd_nowcast.plots.maps import example_figure
 from hvd_nowcast.plots.scores import performance_figure, scores_figure
+from hvd_nowcast.plots.sharing import measured, save_sharing_figure
 from hvd_nowcast.plots.spectra import spectra_figure
 from hvd_nowcast.plots.style import save_figure
 from hvd_nowcast.plots.training import save_training_figure
@@ -22,7 +23,13 @@ from hvd_nowcast.verification.example import Example
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["plot_forecast_file", "save_evaluation_figures", "save_training_figure"]
+__all__ = [
+    "measured",
+    "plot_forecast_file",
+    "save_evaluation_figures",
+    "save_sharing_figure",
+    "save_training_figure",
+]
 
 
 def save_evaluation_figures(

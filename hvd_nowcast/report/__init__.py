@@ -10,6 +10,7 @@ from typing import Any
 
 from hvd_nowcast import console
 from hvd_nowcast.errors import MissingDependencyError, RunFolderError
+from hvd_nowcast.plots.sharing import measured, save_sharing_figure
 from hvd_nowcast.plots.style import readable_units
 from hvd_nowcast.plots.training import save_training_figure
 from hvd_nowcast.report.html import STYLE, facts_table, figure, missing
@@ -67,8 +68,11 @@ def write_report(run_folder: str | Path) -> Path:
 
 
 def _draw_training(run: Path) -> None:
+    history = (_read_json(run / "final.json") or {}).get("shares", [])
     try:
         save_training_figure(run)
+        if measured(history):
+            save_sharing_figure(history, run / "figures" / "sharing.png")
     except (MissingDependencyError, RunFolderError) as problem:
         console.warn(f"without training curves: {problem}")
 
@@ -117,6 +121,9 @@ def _training(run: Path) -> Iterator[str]:
     yield figure(
         run / "figures" / "training.png", "Loss and learning rate over the steps.", command
     )
+    if final is not None and measured(final.get("shares", [])):
+        caption = "How the ranks spent a step, for each division of the batch."
+        yield figure(run / "figures" / "sharing.png", caption, command)
 
 
 def _training_facts(final: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,7 +144,8 @@ def _training_facts(final: Mapping[str, Any]) -> dict[str, Any]:
         for key, (title, form) in formats.items()
         if final.get(key) is not None
     }
-    return named | {key: value for key, value in final.items() if key not in formats}
+    rest = {key: value for key, value in final.items() if key not in {*formats, "shares"}}
+    return named | rest
 
 
 def _verification(run: Path, scores: Mapping[str, Any] | None) -> Iterator[str]:

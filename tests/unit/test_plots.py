@@ -3,6 +3,7 @@
 import json
 import struct
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from hvd_nowcast.plots import plot_forecast_file, save_evaluation_figures, save_
 from hvd_nowcast.plots.forecast_file import read_forecast
 from hvd_nowcast.plots.maps import COLOUR_SCALES, COLOURS, covered, example_figure, map_places
 from hvd_nowcast.plots.scores import scores_figure
+from hvd_nowcast.plots.sharing import measured, save_sharing_figure, sharing_figure
 from hvd_nowcast.plots.style import save_figure, spread, with_units
 from hvd_nowcast.plots.training import read_metrics
 from hvd_nowcast.verification.evaluation import Evaluation, Setting
@@ -228,3 +230,19 @@ def test_figure_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="file"):
         save_figure(lambda: None, tmp_path / "file" / "figure.png")
+
+
+def test_sharing_figure_has_a_bar_for_each_rank_and_division(tmp_path: Path) -> None:
+    history = [
+        {"step": 0, "shares": [8, 8], "work": [0.1, 0.2], "wait": [0.1, 0.0]},
+        {"step": 50, "shares": [11, 5], "work": [0.14, 0.13], "wait": [0.01, 0.02]},
+        {"step": 100, "shares": [11, 5]},
+    ]
+    assert measured(history) == history[:2]
+    axes = sharing_figure(history[:2]).axes
+    assert [len(panel.patches) for panel in axes] == [4, 4]
+    assert axes[1].patches[0].get_width() == pytest.approx(140)
+    assert axes[1].get_title(loc="left") == "from step 50"
+    assert save_sharing_figure(history, tmp_path / "sharing.png").stat().st_size > 5000
+    many = [{**history[0], "step": step} for step in range(20)]
+    assert [entry["step"] for entry in measured(many)] == [0, 15, 16, 17, 18, 19]

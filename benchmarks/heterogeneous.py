@@ -1,0 +1,139 @@
+"""What do uneven shares gain on unequal ranks? ``python benchmarks/heterogeneous.py [--quick]``.
+
+Two ranks of one thread, each on a core of its own; processes that only burn time on the second
+rank's core slow it to about a half and a quarter. Our shares, by the probe under that load, equal
+shares, and shares in proportion to speed without the fixed cost of a step take turns in one run.
+
+The ceiling is ``sum(v) / (N min(v))`` of the speeds v that the probe found. Wanted of it: 0.92 at a
+ratio of about 2, and 0.88 at about 4; with equal ranks never more than 2 % slower than equal
+shares. The probe's prediction at a size it did not see is to be within 10 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from step import WORKERS, Contender, ratio
+
+from hvd_nowcast.parallel.balance import (
+    RankCost,
+    keep_or_change,
+    proportional_shares,
+    speed_up_ceiling,
+)
+
+GLOBAL_BATCH = 16
+BLOCK_STEPS = 4
+HELD_OUT = 6
+BURNERS = {1: 0, 2: 1, 4: 3}
+DEAD_BAND = 0.10
+
+
+def start_burners(count: int) -> list[subprocess.Popen[bytes]]:
+    """Processes that keep the second rank's core busy."""
+    core = sorted(os.sched_getaffinity(0))[1]
+    code = f"import os\nos.sched_setaffinity(0, {{{core}}})\nwhile True: pass"
+    return [subprocess.Popen([sys.executable, "-c", code]) for _ in range(count)]
+
+
+def measure(ranks: Contender, rounds: int) -> dict[str, object]:
+    """Plans and times under the load there is now."""
+    ranks.ask(f"try-{GLOBAL_BATCH}", 2)
+    started = time.perf_counter()
+    answers = ranks.answers("probe", 0)[0]
+    probe_seconds = time.perf_counter() - started
+    costs = [RankCost(*answers[:2]), RankCost(*answers[3:5])]
+    equal = [GLOBAL_BATCH // 2] * 2
+    speeds = [GLOBAL_BATCH / 2 / cost.seconds(GLOBAL_BATCH // 2) for cost in costs]
+    plans = {
+        "equal": equal,
+        "ours": keep_or_change(costs, equal, DEAD_BAND),
+        "proportional": proportional_shares(speeds, GLOBAL_BATCH),
+    }
+    times: dict[str, list[float]] = {name: [] for name in plans}
+    held_out: list[list[float]] = []
+    for number in range(rounds + 1):
+        for name, shares in plans.items():
+            seconds = ranks.ask(json.dumps(shares), BLOCK_STEPS)
+            if number:  # The first round warms up.
+                times[name].append(seconds)
+        held_out.append([statistics.median(t) for t in ranks.answers(f"try-{HELD_OUT}", 3)])
+    seen = [statistics.median(rank) for rank in zip(*held_out, strict=True)]
+    errors = [cost.seconds(HELD_OUT) / s - 1 for cost, s in zip(costs, seen, strict=True)]
+    return {
+        "costs": costs,
+        "plans": plans,
+        "times": times,
+        "errors": errors,
+        "probe_seconds": probe_seconds,
+    }
+
+
+def report(found: dict[int, dict[str, object]]) -> None:
+    header = (
+        f"{'slowed':>6}{'ratio':>7}{'ceiling':>9}{'gain':>7}{'of ceiling':>12}{'proportional':>14}"
+    )
+    print(header + "   shares       equal ms  ours ms  probe s  prediction error")
+    results = {}
+    for slowed, case in found.items():
+        costs, plans, times = case["costs"], case["plans"], case["times"]
+        gain, least, most = ratio(times["equal"], times["ours"])
+        other = ratio(times["equal"], times["proportional"])[0]
+        ceiling = speed_up_ceiling(costs)
+        speed_ratio = costs[1].per_sample / costs[0].per_sample
+        shares = "-".join(map(str, plans["ours"]))
+        errors = ", ".join(f"{error:+.0%}" for error in case["errors"])
+        print(
+            f"{slowed:>6}{speed_ratio:7.2f}{ceiling:9.2f}{gain:7.2f}{gain / ceiling:12.2f}"
+            f"{other / ceiling:14.2f}   {shares:<10}{1e3 * statistics.median(times['equal']):11.0f}"
+            f"{1e3 * statistics.median(times['ours']):9.0f}{case['probe_seconds']:9.1f}  {errors}"
+        )
+        results[slowed] = {
+            "ratio": round(gain, 3),
+            "ceiling": round(ceiling, 3),
+            "fraction_of_ceiling": round(gain / ceiling, 3),
+            "spread": [round(least, 3), round(most, 3)],
+        }
+    load = round(os.getloadavg()[0], 2)
+    print(json.dumps({"name": "heterogeneous", **results[2], "cases": results, "load": load}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    options = parser.parse_args()
+    mpirun = ["mpirun", "-n", "2", "--oversubscribe", "--bind-to", "none"]
+    mpirun += ["--allow-run-as-root"] if os.getuid() == 0 else []
+    found = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        script = [sys.executable, str(WORKERS / "uneven_step.py"), scratch]
+        ranks = Contender(
+            "uneven",
+            Path(scratch),
+            [[*mpirun, *script]],
+            HVD_NOWCAST_RANKS="2",
+            OMPI_MCA_mpi_yield_when_idle="1",
+        )
+        try:
+            for slowed, count in BURNERS.items():
+                burners = start_burners(count)
+                try:
+                    found[slowed] = measure(ranks, 4 if options.quick else 12)
+                finally:
+                    for burner in burners:
+                        burner.kill()
+        finally:
+            ranks.end()
+    report(found)
+
+
+if __name__ == "__main__":
+    main()

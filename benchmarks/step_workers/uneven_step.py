@@ -1,0 +1,47 @@
+"""Our step with any shares of a global batch, for ``benchmarks/heterogeneous.py``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from common import FRAMES_IN, FRAMES_OUT, SIDE, pin, serve, timed
+from ours import our_step
+
+from hvd_nowcast.parallel.probe import probe_ranks, probe_sizes
+from hvd_nowcast.parallel.startup import connect
+
+GLOBAL_BATCH = 16
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    pin(int(os.environ["OMPI_COMM_WORLD_LOCAL_RANK"]))
+    communicator = connect(os.environ)
+    shape = (GLOBAL_BATCH, FRAMES_IN + FRAMES_OUT, SIDE, SIDE)
+    codes = tf.constant(np.random.default_rng(0).integers(0, 500, shape).astype(np.uint16))
+    step = our_step(communicator, GLOBAL_BATCH)
+
+    def try_steps(samples: int, count: int) -> list[float]:
+        return timed(lambda: step.compute(codes[:samples]), count)
+
+    def run(variant: str, count: int) -> list[float]:
+        if variant.startswith("try-"):
+            return try_steps(int(variant.removeprefix("try-")), count)
+        if variant == "probe":
+            found = probe_ranks(communicator, "CPU", try_steps, probe_sizes(GLOBAL_BATCH, 2))
+            return [value for rank in found for value in (rank.fixed, rank.per_sample, rank.spread)]
+        shares = json.loads(variant)
+        start = sum(shares[: communicator.rank])
+        mine = codes[start : start + shares[communicator.rank]]
+        return timed(lambda: step.train(mine, 1e-3).stop.numpy(), count)
+
+    serve(folder, "uneven", communicator.rank, run)
+    communicator.close()
+
+
+main()
