@@ -128,7 +128,9 @@ def test_a_new_option_is_a_decision() -> None:
     assert options_of(program) == {
         "shards build": inputs | {"--out", "--split", "--frames", "--size", "--seed"},
         "shards check": {"--quarantine"},
-        "train": {"--run", "--set", "--resume"},
+        "train": {"--run", "--set", "--resume", "--locality", "--horovod-timeline"},
+        "probe": {"--set"},
+        "plan": {"--speeds", "--batch", "--fixed", "--parameters", "--latency", "--bandwidth"},
         "evaluate": {"--shards", "--split", "--json", "--every", "--plot"},
         "forecast": inputs | {"--input", "--out", "--plot", "--time"},
         "report": set(),
