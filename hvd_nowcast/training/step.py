@@ -149,9 +149,7 @@ class TrainingStep:
         stop
             Whether this rank wants to stop after the step.
         """
-        sums = self.compute(codes)
-        rate, wish = tf.constant(learning_rate, tf.float64), tf.constant(float(stop), tf.float32)
-        return self._rest(sums, rate, wish)
+        return self.update(self.compute(codes), learning_rate, stop)
 
     def compute(self, codes: tf.Tensor) -> list[tf.Tensor]:
         """Gradients, loss sum and valid pixels of this rank; the time is kept.
@@ -165,6 +163,11 @@ class TrainingStep:
         sums[-1].numpy()  # Waits for a GPU.
         self.compute_seconds = time.perf_counter() - started
         return sums
+
+    def update(self, sums: list[tf.Tensor], learning_rate: float, stop: bool = False) -> StepResult:
+        """Add up what `compute` gave on every rank, and update the model."""
+        rate, wish = tf.constant(learning_rate, tf.float64), tf.constant(float(stop), tf.float32)
+        return self._rest(sums, rate, wish)
 
     def evaluate(self, codes: tf.Tensor) -> tf.Tensor:
         """Loss sum and valid pixels of a batch on this rank, float64 of shape (2,)."""

@@ -1,0 +1,112 @@
+"""Does it matter how gradients of uneven shares are added? ``python benchmarks/share_rules.py``.
+
+Trains the same small network on real radar (``data/dwd``, made by launch/demo.sh) in one process
+that takes the parts of two ranks in turn, with a batch divided 8-8 and 15-1, under two rules:
+
+- sums: gradients of sums over valid pixels, divided by the valid pixels of all ranks (ours);
+- means: the plain average of each rank's mean, the unweighted rule of 2020, which counts a sample
+  of the slow rank fifteen times as much as one of the fast rank.
+
+The same seeds and batches everywhere. The ratio is the validation loss of 15-1 under means over
+that under sums. Under sums the division changes nothing, which is the ceiling: a ratio of 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import tensorflow as tf
+
+from hvd_nowcast.config import Config, config_from_dict
+from hvd_nowcast.models.nowcast import build_nowcast
+from hvd_nowcast.parallel.communicator import SingleProcess
+from hvd_nowcast.training.data import TrainingData, open_training_data
+from hvd_nowcast.training.loop import set_seed
+from hvd_nowcast.training.loss import NowcastLoss
+from hvd_nowcast.training.run_folder import RunFolder
+from hvd_nowcast.training.schedule import learning_rate
+from hvd_nowcast.training.step import TrainingStep, build_optimiser
+
+BATCH = 16
+CASES = [("sums", 8), ("sums", 15), ("means", 8), ("means", 15)]
+
+
+def make_config(shards: str, steps: int, seed: int) -> Config:
+    tree = {
+        "data": {"shards": shards, "crop": 64, "wet_bias": 9},
+        "model": {"filters": [16, 32], "centre": 32, "stem": 2},
+        "loss": {"rain_weight": 0.5},
+        "optimiser": {"learning_rate": 1e-3, "reference_batch": BATCH},
+        "training": {"steps": steps, "global_batch": BATCH, "seed": seed},
+    }
+    return config_from_dict(tree, "benchmark")
+
+
+def add_parts(rule: str, parts: list[list[tf.Tensor]]) -> list[tf.Tensor]:
+    """Gradients, loss sum and valid pixels of all ranks under a rule."""
+    if rule == "means":
+        # Each rank's mean; the number of ranks takes the place of the valid pixels.
+        parts = [[*(value / part[-1] for value in part[:-1]), tf.ones(())] for part in parts]
+    return [tf.add_n(values) for values in zip(*parts, strict=True)]
+
+
+def train(config: Config, data: TrainingData, rule: str, first: int) -> float:
+    """Validation loss after training with the first rank taking so many samples."""
+    set_seed(config.training.seed)
+    model = build_nowcast(config.model, config.data.frames_in, config.data.frames_out)
+    optimiser = build_optimiser(config.optimiser, model)
+    loss = NowcastLoss(config.loss, data.scaling)
+    pixels = BATCH * config.data.frames_out * 64 * 64
+    step = TrainingStep(model, optimiser, data.decoder, loss, SingleProcess(), 1.0, pixels)
+    steps = range(config.training.steps)
+    for number, codes in enumerate(data.training_batches(config.training, slice(0, BATCH), steps)):
+        parts = [step.compute(codes[:first]), step.compute(codes[first:])]
+        rate = learning_rate(config.optimiser, number, len(steps), BATCH)
+        step.update(add_parts(rule, parts), rate)
+    sums = sum(step.evaluate(codes).numpy() for codes in data.validation_batches(48, 4, 0, 1))
+    return float(sums[0] / sums[1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shards", default="data/dwd", help="real radar; made by launch/demo.sh")
+    parser.add_argument("--quick", action="store_true", help="fewer steps and seeds")
+    options = parser.parse_args()
+    steps, seeds = (100, 2) if options.quick else (500, 4)
+    losses: dict[tuple[str, int], list[float]] = {case: [] for case in CASES}
+    for seed in range(seeds):
+        config = make_config(options.shards, steps, seed)
+        with TemporaryDirectory() as scratch:
+            data = open_training_data(config, RunFolder(Path(scratch)))
+            for rule, first in CASES:
+                losses[rule, first].append(train(config, data, rule, first))
+    report(losses)
+
+
+def report(losses: dict[tuple[str, int], list[float]]) -> None:
+    print(f"{'rule':<8}{'shares':<9}validation loss: mean, least and largest of the seeds")
+    for (rule, first), values in losses.items():
+        shares = f"{first}-{BATCH - first}"
+        spread = f"{min(values):.4f} to {max(values):.4f}"
+        print(f"{rule:<8}{shares:<9}{statistics.mean(values):.4f}, {spread}")
+    ratios = [m / s for m, s in zip(losses["means", 15], losses["sums", 15], strict=True)]
+    same = [a / b for a, b in zip(losses["sums", 15], losses["sums", 8], strict=True)]
+    result = {
+        "name": "share_rules",
+        "ratio": round(statistics.median(ratios), 4),
+        "ceiling": round(statistics.median(same), 4),
+        "fraction_of_ceiling": round(statistics.median(same) / statistics.median(ratios), 4),
+        "spread": [round(float(np.min(ratios)), 4), round(float(np.max(ratios)), 4)],
+        "load": round(os.getloadavg()[0], 2),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
