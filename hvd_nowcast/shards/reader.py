@@ -1,13 +1,14 @@
 """Shards to arrays: one open file at a time, declared sizes bounded before anything is allocated.
 
-HDF5 is not safe to use from two threads, so a process has one `ReaderPool` and reads from one
-thread.
+HDF5 is not safe to use from two threads, so a process has one `ReaderPool`, which reads for one
+thread at a time: training reads ahead while a validation reads.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import threading
 from collections import OrderedDict
 from pathlib import Path
 from types import TracebackType
@@ -204,21 +205,27 @@ class ReaderPool:
         self._limit = limit
         self._open: OrderedDict[str, ShardReader] = OrderedDict()
         self._process = os.getpid()
+        self._lock = threading.Lock()
 
     def read_codes(self, file: str, start: int, stop: int) -> Codes:
         """Stored codes of some frames of one file, shape ``(frames, y, x)``."""
-        return self._reader(file).read_codes(start, stop)
+        self._leave_parent()
+        with self._lock:
+            return self._reader(file).read_codes(start, stop)
 
     def close(self) -> None:
         """Close all files."""
-        while self._open:
-            self._open.popitem()[1].close()
+        with self._lock:
+            while self._open:
+                self._open.popitem()[1].close()
 
-    def _reader(self, file: str) -> ShardReader:
+    def _leave_parent(self) -> None:
         if self._process != os.getpid():
             # Not closed: that would flush and free what the parent process still uses.
             self._inherited, self._open = self._open, OrderedDict()
-            self._process = os.getpid()
+            self._process, self._lock = os.getpid(), threading.Lock()
+
+    def _reader(self, file: str) -> ShardReader:
         if file not in self._open:
             if len(self._open) >= self._limit:
                 self._open.popitem(last=False)[1].close()

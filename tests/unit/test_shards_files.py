@@ -6,6 +6,8 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import netCDF4
@@ -208,3 +210,28 @@ def test_the_command_prints_a_table_and_fails(
     (line,) = (line for line in captured.out.splitlines() if bad in line)
     assert "BAD" in line
     assert captured.err.count("error:") == 1
+
+
+def test_two_threads_never_read_at_the_same_time(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, most = 0, 0
+
+    def read(self: ShardReader, start: int, stop: int) -> np.ndarray:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        time.sleep(0.02)
+        inside -= 1
+        return np.zeros(stop - start)
+
+    monkeypatch.setattr(ShardReader, "read_codes", read)
+    pool = ReaderPool(folder)
+    file = Manifest.load(folder).shards[0].file
+    threads = [threading.Thread(target=pool.read_codes, args=(file, 0, 1)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    pool.close()
+    assert most == 1
