@@ -11,8 +11,10 @@ from itertools import combinations
 from hvd_nowcast.parallel.balance import RankCost
 from hvd_nowcast.parallel.communicator import Communicator
 
-REPEATS = 5
 WARM_UP = 2
+# Short bursts say little: a scheduler favours a process that was idle before.
+LEAST_SECONDS = 0.7
+LEAST_REPEATS, MOST_REPEATS = 4, 60
 # A rank whose times stray further from the line than this cannot be planned with.
 LARGEST_SPREAD = 0.25
 
@@ -77,8 +79,11 @@ def probe_ranks(
     """
     times = {}
     for size in sizes:
-        communicator.barrier()
-        times[size] = statistics.median(take_steps(size, WARM_UP + REPEATS)[WARM_UP:])
+        (*_, first) = take_steps(size, WARM_UP)
+        repeats = min(max(LEAST_REPEATS, int(LEAST_SECONDS / first)), MOST_REPEATS)
+        # The same number on all, so that none measures while others rest.
+        repeats = max(communicator.gather(repeats))
+        times[size] = statistics.median(take_steps(size, repeats))
     fixed, per_sample, spread = fit_line(times)
     mine = RankProbe(platform.node(), device, fixed, per_sample, spread)
     return [RankProbe(**found) for found in communicator.gather(asdict(mine))]

@@ -62,5 +62,5 @@ def run_ranks(count: int, script: str, *arguments: object, timeout: float = 300)
 
 
 def error_lines(output: str) -> Sequence[str]:
-    """Lines that tell the user of an error."""
-    return [line for line in output.splitlines() if line.startswith("error:")]
+    """Lines that tell the user of an error; mpirun may indent what it passes on."""
+    return [line.strip() for line in output.splitlines() if line.lstrip().startswith("error:")]

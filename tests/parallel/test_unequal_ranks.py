@@ -39,7 +39,9 @@ def run(*arguments: object, ranks: int = 2) -> tuple[int, str]:
 
 
 def test_the_probe_finds_the_slow_rank(busy_core: None) -> None:
-    status, output = run("probe", TINY, "--set", "training.global_batch=16")
+    large = ["training.global_batch=16", "data.crop=null", "model.filters=[16]", "model.centre=16"]
+    large += ["data.synthetic.height=128", "data.synthetic.width=128"]
+    status, output = run("probe", TINY, *(o for s in large for o in ("--set", s)))
     assert status == 0, output
     rows = [line.split() for line in output.splitlines() if "CPU:0" in line]
     shares = [int(row[6]) for row in rows]

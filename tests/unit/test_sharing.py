@@ -107,18 +107,20 @@ def test_one_outlier_does_not_turn_the_line() -> None:
 
 
 def test_the_probe_drops_the_warm_up_and_asks_every_rank() -> None:
-    asked: list[int] = []
+    asked: list[tuple[int, int]] = []
 
     def take(samples: int, count: int) -> list[float]:
-        asked.append(samples)
-        return [9.0, 9.0] + [0.1 * samples] * (count - 2)
+        asked.append((samples, count))
+        slow = [9.0] if len(asked) % 2 else []
+        return [*slow, *[0.1 * samples] * (count - len(slow))]
 
     class Echo(SingleProcess):
         def gather(self, value: Any) -> list[Any]:
-            return [value, {**value, "host": "other"}]
+            # The other rank is faster and would take more steps.
+            return [value, 6] if isinstance(value, int) else [value, {**value, "host": "other"}]
 
     first, second = probe_ranks(Echo(), "CPU", take, probe_sizes(16, 2))
-    assert asked == [4, 8, 16]
+    assert asked == [(4, 2), (4, 6), (8, 2), (8, 6), (16, 2), (16, 6)]
     assert first.per_sample == pytest.approx(0.1)
     assert (first.good, second.host) == (True, "other")
     assert probe_sizes(1, 4) == [1, 2]
