@@ -231,31 +231,31 @@ class CodeBatches:
         steps
             Steps still to do; a resume starts at the step it stopped at.
         """
+        size = len(range(global_batch)[part])
+        if not size:
+            return self._empty_batches(len(steps))
 
-        def batches() -> Iterator[Codes]:
+        def samples() -> Iterator[Codes]:
             order = self._order(reader.index, seed)
             for step in steps:
                 windows = order.batch(global_batch, step)[part]
                 numbers = np.arange(step * global_batch, (step + 1) * global_batch)[part]
-                samples = [
-                    self._training_sample(reader.read(int(window)), seed, int(number))
-                    for window, number in zip(windows, numbers, strict=True)
-                ]
-                yield self._stack(samples, self._sample_shape)
+                for window, number in zip(windows, numbers, strict=True):
+                    sample = self._training_sample(reader.read(int(window)), seed, int(number))
+                    yield pad_codes(sample, *self._sample_shape, self._packing.fill)
 
-        return self._dataset(batches)
+        return self._dataset(samples, size)
 
     def evaluation(
         self, reader: WindowReader, windows: Sequence[int], batch: int
     ) -> tf.data.Dataset:
         """Batches of whole frames in the given order."""
 
-        def batches() -> Iterator[Codes]:
-            for start in range(0, len(windows), batch):
-                samples = [reader.read(int(i)) for i in windows[start : start + batch]]
-                yield self._stack(samples, self._frame_shape)
+        def samples() -> Iterator[Codes]:
+            for window in windows:
+                yield pad_codes(reader.read(int(window)), *self._frame_shape, self._packing.fill)
 
-        return self._dataset(batches)
+        return self._dataset(samples, batch)
 
     def iterate(self, dataset: tf.data.Dataset) -> Iterator[tf.Tensor]:
         """Batches of a dataset; what went wrong while reading is raised as what it was."""
@@ -282,24 +282,25 @@ class CodeBatches:
         section = self._section
         return cut_sample(codes, generator, section.crop, section.flips, self._wet_codes)
 
-    def _stack(self, samples: list[Codes], shape: tuple[int, int]) -> Codes:
-        if not samples:
-            frames = self._section.frames_in + self._section.frames_out
-            return np.empty((0, frames, *shape), self._packing.dtype)
-        return np.stack([pad_codes(sample, *shape, self._packing.fill) for sample in samples])
+    def _empty_batches(self, count: int) -> tf.data.Dataset:
+        frames = self._section.frames_in + self._section.frames_out
+        empty = tf.zeros((0, frames, *self._sample_shape), self._packing.dtype)
+        return tf.data.Dataset.from_tensors(empty).repeat(count)
 
-    def _dataset(self, make: Callable[[], Iterator[Codes]]) -> tf.data.Dataset:
+    def _dataset(self, make: Callable[[], Iterator[Codes]], batch: int) -> tf.data.Dataset:
         frames = self._section.frames_in + self._section.frames_out
 
-        def batches() -> Iterator[Codes]:
+        def samples() -> Iterator[Codes]:
             try:
                 yield from make()
             except Exception as problem:  # Whatever it is, the loop raises it again.
                 self._problem = problem
                 raise
 
-        signature = tf.TensorSpec((None, frames, None, None), self._packing.dtype)
-        codes = tf.data.Dataset.from_generator(batches, output_signature=signature)
+        signature = tf.TensorSpec((frames, None, None), self._packing.dtype)
+        codes = tf.data.Dataset.from_generator(samples, output_signature=signature)
         options = tf.data.Options()
         options.deterministic = True
-        return codes.prefetch(PREFETCHED_BATCHES).with_options(options)
+        # Read ahead by samples, so that one is copied into its batch while the next is read.
+        codes = codes.prefetch(batch).batch(batch).prefetch(PREFETCHED_BATCHES)
+        return codes.with_options(options)
