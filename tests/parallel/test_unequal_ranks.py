@@ -1,44 +1,22 @@
-"""Probe and shares under mpirun, with one rank slowed by other load on its core."""
+"""Probe and shares under mpirun, with one rank slowed to a quarter."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from tests.parallel.conftest import error_lines, start_ranks
 
 TINY = Path(__file__).parents[2] / "configs/tiny.yaml"
-BURNERS = 3
-BURN = "import os\nos.sched_setaffinity(0, {%d})\nwhile True: pass"
-
-
-@pytest.fixture
-def busy_core() -> Iterator[None]:
-    """Other load on the second core, where ``pinned_training.py`` puts rank 1."""
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2:
-        pytest.skip("needs two cores, to slow one of them")
-    command = [sys.executable, "-c", BURN % cores[1]]
-    burners = [subprocess.Popen(command) for _ in range(BURNERS)]
-    yield
-    for burner in burners:
-        burner.kill()
-        burner.wait()
 
 
 def run(*arguments: object, ranks: int = 2) -> tuple[int, str]:
-    process = start_ranks(ranks, "pinned_training.py", *arguments)
+    process = start_ranks(ranks, "slowed_training.py", *arguments)
     output, _ = process.communicate(timeout=240)
     return process.returncode, output
 
 
-def test_the_probe_finds_the_slow_rank(busy_core: None) -> None:
+def test_the_probe_finds_the_slow_rank() -> None:
     large = ["training.global_batch=16", "data.crop=null", "model.filters=[16]", "model.centre=16"]
     large += ["data.synthetic.height=128", "data.synthetic.width=128"]
     status, output = run("probe", TINY, *(o for s in large for o in ("--set", s)))
@@ -47,7 +25,7 @@ def test_the_probe_finds_the_slow_rank(busy_core: None) -> None:
     shares = [int(row[6]) for row in rows]
     assert sum(shares) == 16
     # A busy machine may spoil the probe, which then says so by equal shares.
-    assert shares[0] > shares[1] or any(int(row[5].rstrip("%")) > 25 for row in rows), output
+    assert shares[0] >= 2 * shares[1] or any(int(row[5].rstrip("%")) > 25 for row in rows), output
     assert "ceiling" in output
 
 
