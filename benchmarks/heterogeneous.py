@@ -32,7 +32,7 @@ from hvd_nowcast.parallel.balance import (
 
 GLOBAL_BATCH = 16
 BLOCK_STEPS = 4
-HELD_OUT = 6
+HELD_OUT, HELD_STEPS = 6, 6
 BURNERS = {1: 0, 2: 1, 4: 3}
 DEAD_BAND = 0.10
 
@@ -65,7 +65,9 @@ def measure(ranks: Contender, rounds: int) -> dict[str, object]:
             seconds = ranks.ask(json.dumps(shares), BLOCK_STEPS)
             if number:  # The first round warms up.
                 times[name].append(seconds)
-        held_out.append([statistics.median(t) for t in ranks.answers(f"try-{HELD_OUT}", 3)])
+        held_out.append(
+            [statistics.median(t) for t in ranks.answers(f"try-{HELD_OUT}", HELD_STEPS)]
+        )
     seen = [statistics.median(rank) for rank in zip(*held_out, strict=True)]
     errors = [cost.seconds(HELD_OUT) / s - 1 for cost, s in zip(costs, seen, strict=True)]
     return {

@@ -11,10 +11,9 @@ from itertools import combinations
 from hvd_nowcast.parallel.balance import RankCost
 from hvd_nowcast.parallel.communicator import Communicator
 
-WARM_UP = 2
 # Short bursts say little: a scheduler favours a process that was idle before.
 LEAST_SECONDS = 0.7
-LEAST_REPEATS, MOST_REPEATS = 4, 60
+LEAST_REPEATS, MOST_REPEATS = 3, 60
 # A rank whose times stray further from the line than this cannot be planned with.
 LARGEST_SPREAD = 0.25
 
@@ -53,7 +52,7 @@ class RankProbe:
 def probe_sizes(global_batch: int, ranks: int) -> list[int]:
     """Sizes to measure: around an equal share, within the batch."""
     equal = max(1, global_batch // ranks)
-    sizes = {max(1, equal // 2), equal, min(global_batch, 2 * equal)}
+    sizes = {max(1, equal // 2), equal, min(global_batch, equal + equal // 2)}
     return sorted(sizes | ({2} if len(sizes) == 1 else set()))
 
 
@@ -79,11 +78,12 @@ def probe_ranks(
     """
     times = {}
     for size in sizes:
-        (*_, first) = take_steps(size, WARM_UP)
+        # The first step of a size also prepares it.
+        (_, first) = take_steps(size, 2)
         repeats = min(max(LEAST_REPEATS, int(LEAST_SECONDS / first)), MOST_REPEATS)
         # The same number on all, so that none measures while others rest.
         repeats = max(communicator.gather(repeats))
-        times[size] = statistics.median(take_steps(size, repeats))
+        times[size] = statistics.median([first, *take_steps(size, repeats - 1)])
     fixed, per_sample, spread = fit_line(times)
     mine = RankProbe(platform.node(), device, fixed, per_sample, spread)
     return [RankProbe(**found) for found in communicator.gather(asdict(mine))]
@@ -104,7 +104,9 @@ def fit_line(times: dict[int, float]) -> tuple[float, float, float]:
     """
     slopes = [(times[b] - times[a]) / (b - a) for a, b in combinations(sorted(times), 2)]
     per_sample = statistics.median(slopes)
-    fixed = max(0.0, statistics.median(t - per_sample * size for size, t in times.items()))
+    fixed = statistics.median(t - per_sample * size for size, t in times.items())
+    if fixed < 0:  # More samples than fit in a cache cost more each: no line has that.
+        fixed, per_sample = 0.0, statistics.median(t / size for size, t in times.items())
     lines = {size: fixed + per_sample * size for size in times}
     spread = max(
         abs(times[size] - line) / line if line > 0 else float("inf") for size, line in lines.items()

@@ -92,6 +92,12 @@ def test_dynamic_leaves_nobody_without_a_sample() -> None:
     assert start(BalanceSection("static"), 2, probes(100, 1)).shares == [16, 0]
 
 
+def test_no_step_has_a_negative_fixed_cost() -> None:
+    fixed, slope, spread = fit_line({4: 0.4, 8: 0.85, 12: 1.4})
+    assert (fixed, slope) == (0.0, pytest.approx(0.85 / 8))
+    assert spread < 0.1
+
+
 @pytest.mark.parametrize(("fixed", "slope"), [(0.0, 0.1), (0.5, 0.02)])
 def test_a_line_is_found_again(fixed: float, slope: float) -> None:
     times = {size: fixed + slope * size for size in (2, 4, 8)}
@@ -120,7 +126,7 @@ def test_the_probe_drops_the_warm_up_and_asks_every_rank() -> None:
             return [value, 6] if isinstance(value, int) else [value, {**value, "host": "other"}]
 
     first, second = probe_ranks(Echo(), "CPU", take, probe_sizes(16, 2))
-    assert asked == [(4, 2), (4, 6), (8, 2), (8, 6), (16, 2), (16, 6)]
+    assert asked == [(4, 2), (4, 5), (8, 2), (8, 5), (12, 2), (12, 5)]
     assert first.per_sample == pytest.approx(0.1)
     assert (first.good, second.host) == (True, "other")
     assert probe_sizes(1, 4) == [1, 2]
