@@ -24,11 +24,9 @@ import numpy as np
 import tensorflow as tf
 
 from hvd_nowcast.config import Config, config_from_dict
-from hvd_nowcast.models.nowcast import build_nowcast
 from hvd_nowcast.parallel.communicator import SingleProcess
-from hvd_nowcast.training.data import TrainingData, open_training_data
 from hvd_nowcast.training.loop import set_seed
-from hvd_nowcast.training.loss import NowcastLoss
+from hvd_nowcast.training.nowcast import open_nowcast
 from hvd_nowcast.training.run_folder import RunFolder
 from hvd_nowcast.training.schedule import learning_rate
 from hvd_nowcast.training.step import TrainingStep, build_optimiser
@@ -56,20 +54,19 @@ def add_parts(rule: str, parts: list[list[tf.Tensor]]) -> list[tf.Tensor]:
     return [tf.add_n(values) for values in zip(*parts, strict=True)]
 
 
-def train(config: Config, data: TrainingData, rule: str, first: int) -> float:
+def train(config: Config, folder: Path, rule: str, first: int) -> float:
     """Validation loss after training with the first rank taking so many samples."""
     set_seed(config.training.seed)
-    model = build_nowcast(config.model, config.data.frames_in, config.data.frames_out)
-    optimiser = build_optimiser(config.optimiser, model)
-    loss = NowcastLoss(config.loss, data.scaling)
-    pixels = BATCH * config.data.frames_out * 64 * 64
-    step = TrainingStep(model, optimiser, data.decoder, loss, SingleProcess(), 1.0, pixels)
+    task = open_nowcast(config, RunFolder(folder))
+    optimiser = build_optimiser(config.optimiser, task.model)
+    step = TrainingStep(task, optimiser, SingleProcess(), clip_norm=1.0)
     steps = range(config.training.steps)
-    for number, codes in enumerate(data.training_batches(config.training, slice(0, BATCH), steps)):
+    for number, codes in enumerate(task.training_batches(slice(0, BATCH), steps)):
         parts = [step.compute(codes[:first]), step.compute(codes[first:])]
         rate = learning_rate(config.optimiser, number, len(steps), BATCH)
         step.update(add_parts(rule, parts), rate)
-    sums = sum(step.evaluate(codes).numpy() for codes in data.validation_batches(48, 4, 0, 1))
+    sums = sum(step.evaluate(codes).numpy() for codes in task.validation_batches(0, 1))
+    task.close()
     return float(sums[0] / sums[1])
 
 
@@ -83,9 +80,8 @@ def main() -> None:
     for seed in range(seeds):
         config = make_config(options.shards, steps, seed)
         with TemporaryDirectory() as scratch:
-            data = open_training_data(config, RunFolder(Path(scratch)))
             for rule, first in CASES:
-                losses[rule, first].append(train(config, data, rule, first))
+                losses[rule, first].append(train(config, Path(scratch), rule, first))
     report(losses)
 
 

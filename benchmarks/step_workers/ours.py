@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+import tensorflow as tf
 from common import CENTRE, FILTERS, FRAMES_IN, FRAMES_OUT, LEARNING_RATE, SIDE
 
 from hvd_nowcast.config import LossSection, ModelSection, OptimiserSection
@@ -25,10 +26,23 @@ def build() -> keras.Model:
     return build_nowcast(section, FRAMES_IN, FRAMES_OUT)
 
 
+class Nowcast:
+    """Mean square error of the network, as every contender has it."""
+
+    def __init__(self, global_batch: int) -> None:
+        self.model = build()
+        self.planned_targets = float(global_batch * SIDE * SIDE * FRAMES_OUT)
+        self._loss = NowcastLoss(LossSection(error="mse", rain_weight=0.0), SCALING)
+
+    def forward(self, codes: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        batch = DECODER(codes)
+        forecast = self.model([batch.inputs, batch.valid_inputs], training=training)
+        loss_sum = self._loss(forecast, batch.target, batch.weight)
+        return loss_sum / self.planned_targets, tf.reduce_sum(batch.weight) / self.planned_targets
+
+
 def our_step(communicator: Communicator, global_batch: int) -> TrainingStep:
-    """A step with mean square error and Adam, as every contender has."""
-    model = build()
-    optimiser = build_optimiser(OptimiserSection(learning_rate=LEARNING_RATE), model)
-    loss = NowcastLoss(LossSection(error="mse", rain_weight=0.0), SCALING)
-    pixels = global_batch * SIDE * SIDE * FRAMES_OUT
-    return TrainingStep(model, optimiser, DECODER, loss, communicator, None, pixels)
+    """A step with Adam, as every contender has."""
+    task = Nowcast(global_batch)
+    optimiser = build_optimiser(OptimiserSection(learning_rate=LEARNING_RATE), task.model)
+    return TrainingStep(task, optimiser, communicator)

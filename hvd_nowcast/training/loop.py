@@ -18,7 +18,6 @@ from hvd_nowcast import console
 from hvd_nowcast.config import Config
 from hvd_nowcast.errors import Interrupted, NotFiniteError
 from hvd_nowcast.loader.assignment import rank_slice
-from hvd_nowcast.models.nowcast import build_nowcast
 from hvd_nowcast.parallel.agreement import from_first, in_turn, require_same
 from hvd_nowcast.parallel.communicator import Communicator
 from hvd_nowcast.parallel.probe import RankProbe, probe_ranks, probe_sizes
@@ -29,9 +28,8 @@ from hvd_nowcast.training.checkpoint import (
     save_arrays,
     variable_arrays,
 )
-from hvd_nowcast.training.data import TrainingData, open_training_data
 from hvd_nowcast.training.interrupt import InterruptFlag
-from hvd_nowcast.training.loss import NowcastLoss
+from hvd_nowcast.training.nowcast import open_nowcast
 from hvd_nowcast.training.run_folder import RunFolder
 from hvd_nowcast.training.schedule import learning_rate
 from hvd_nowcast.training.sharing import start_sharing
@@ -41,11 +39,11 @@ from hvd_nowcast.training.step import (
     averaged_weights,
     build_optimiser,
 )
+from hvd_nowcast.training.task import Task
 
 LOG_EVERY_STEPS = 10
 LINE_EVERY_SECONDS = 30.0
 COMPARE_EVERY_STEPS = 100
-VALIDATION_BATCH = 4
 
 
 @dataclass
@@ -104,19 +102,16 @@ class TrainingRun:
         self._config = config
         self._run = run
         self._communicator = communicator
-        self._data: TrainingData = in_turn(communicator, lambda: open_training_data(config, run))
-        self._model = build_nowcast(config.model, config.data.frames_in, config.data.frames_out)
+        self._task: Task = in_turn(communicator, lambda: open_nowcast(config, run))
+        self._model = self._task.model
         self._optimiser = build_optimiser(config.optimiser, self._model)
         self._checkpoints = CheckpointFolder(run.checkpoints, config.training.keep_checkpoints)
         self._progress = self._restore()
         self._take = TrainingStep(
-            self._model,
+            self._task,
             self._optimiser,
-            self._data.decoder,
-            NowcastLoss(config.loss, self._data.scaling),
             communicator,
             config.optimiser.clip_norm,
-            self._planned_pixels(),
             config.training.accumulate,
             config.training.compression == "fp16",
         )
@@ -146,7 +141,7 @@ class TrainingRun:
             When loss or gradient are NaN or infinite.
         """
         with ExitStack() as stack:
-            stack.callback(self._data.pool.close)
+            stack.callback(self._task.close)
             flag = stack.enter_context(InterruptFlag())
             seconds = 60 * self._config.training.stall_minutes
             watchdog = stack.enter_context(Watchdog(seconds, end or _end_process))
@@ -166,9 +161,8 @@ class TrainingRun:
     def _try_steps(self, samples: int, count: int) -> list[float]:
         seconds = []
         started = time.perf_counter()
-        training = self._config.training
-        for codes in self._data.training_batches(training, slice(0, samples), range(count)):
-            self._take.compute(codes)
+        for batch in self._task.training_batches(slice(0, samples), range(count)):
+            self._take.compute(batch)
             seconds.append(time.perf_counter() - started)
             started = time.perf_counter()
         return seconds
@@ -196,12 +190,12 @@ class TrainingRun:
         steps = range(progress.step, training.steps)
         watchdog.doing("reading the next batch")
         started = time.perf_counter()
-        for codes in self._data.training_batches(training, self._part, steps):
+        for batch in self._task.training_batches(self._part, steps):
             waited = time.perf_counter() - started
             watchdog.doing(f"taking step {progress.step}", together=True)
             rate = self._learning_rate()
-            result = self._take.train(codes, rate, flag.raised)
-            self._require_finite(result)
+            result = self._take.train(batch, rate, flag.raised)
+            self._require_finite(result, batch)
             stop = bool(result.stop)
             progress.step += 1
             seconds = time.perf_counter() - started
@@ -232,21 +226,22 @@ class TrainingRun:
             self._progress.step,
             training.steps,
             training.global_batch,
-            len(self._data.train.index) / training.global_batch,
+            self._task.windows / training.global_batch,
             self._progress.plateaus,
         )
 
-    def _require_finite(self, result: StepResult) -> None:
-        if not np.any(result.not_finite.numpy()):
+    def _require_finite(self, result: StepResult, batch: Any) -> None:
+        if result.finite:
             return
-        training, step = self._config.training, self._progress.step
-        mine = self._data.describe_samples(training, self._part, step)
-        rank = int(np.argmax(result.not_finite.numpy()))
-        samples = self._communicator.gather(mine)[rank]
+        step = self._progress.step
+        mine = self._task.describe_samples(self._part, step)
+        found = self._communicator.gather([self._take.is_finite(batch), mine])
+        bad = [(rank, samples) for rank, (finite, samples) in enumerate(found) if not finite]
+        where = f"on rank {bad[0][0]}, whose samples are of {bad[0][1]}" if bad else "in the sum"
         raise NotFiniteError(
-            f"step {step}: the loss or a gradient is NaN or infinite on rank {rank}, whose samples "
-            f"are of {samples}. No update was made. Lower optimiser.learning_rate or "
-            "optimiser.clip_norm, or look for bad frames with: hvd-nowcast shards check"
+            f"step {step}: the loss or a gradient is NaN or infinite {where}. No update was made. "
+            "Lower optimiser.learning_rate or optimiser.clip_norm, or look for bad frames with: "
+            "hvd-nowcast shards check"
         )
 
     def _log(self, result: StepResult, rate: float, bar: Any, lines: _Lines) -> None:
@@ -286,15 +281,10 @@ class TrainingRun:
     def _validate(self, watchdog: Watchdog) -> None:
         progress = self._progress
         sums = np.zeros(2)
-        batches = self._data.validation_batches(
-            self._config.training.validation_samples,
-            VALIDATION_BATCH,
-            self._communicator.rank,
-            self._communicator.size,
-        )
+        rank, ranks = self._communicator.rank, self._communicator.size
         watchdog.doing("validating")
-        for codes in batches:
-            sums += self._take.evaluate(codes).numpy()
+        for batch in self._task.validation_batches(rank, ranks):
+            sums += self._take.evaluate(batch).numpy()
             watchdog.doing("validating")
         watchdog.doing("adding up the validation", together=True)
         loss_sum, valid = np.sum(self._communicator.gather(sums.tolist()), axis=0)
@@ -350,11 +340,6 @@ class TrainingRun:
             console.note(f"resuming {self._run.path} at step {step}")
         self._run.cut_metrics(step)
         return facts
-
-    def _planned_pixels(self) -> int:
-        data = self._config.data
-        rows, columns = (data.crop, data.crop) if data.crop else self._data.manifest.grid.shape
-        return self._config.training.global_batch * data.frames_out * rows * columns
 
     def _finish(self) -> dict[str, Any]:
         progress, training = self._progress, self._config.training

@@ -63,8 +63,8 @@ def train(communicator: Communicator, config: Config, folder: Path) -> None:
     communicator.barrier()
     training = TrainingRun(config, run, communicator)
     recorder = Recorder(communicator, folder / "samples.jsonl")
-    read = training._data.training_batches
-    training._data.training_batches = lambda *a: recorder.watch(read(*a))  # type: ignore
+    read = training._task.training_batches
+    training._task.training_batches = lambda *a: recorder.watch(read(*a))  # type: ignore
     training.run()
     if run.writable:
         arrays = {v.path: v.numpy() for v in training._model.variables}

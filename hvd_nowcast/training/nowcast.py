@@ -1,15 +1,14 @@
-"""From a folder of shards to datasets: the archive as the training loop sees it."""
+"""The nowcast as the training loop sees it: from a folder of shards to batches and sums."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from hvd_nowcast.config import Config, TrainingSection
+from hvd_nowcast.config import Config
 from hvd_nowcast.errors import ShardError
 from hvd_nowcast.loader.assignment import equal_shares, rank_slice, spread_evenly
 from hvd_nowcast.loader.pipeline import BatchDecoder, CodeBatches, WindowReader
@@ -19,7 +18,7 @@ from hvd_nowcast.loader.scaling import (
     scaling_from_dict,
     scaling_to_dict,
 )
-from hvd_nowcast.models.nowcast import size_multiple
+from hvd_nowcast.models.nowcast import build_nowcast, size_multiple
 from hvd_nowcast.shards.build import build_shards
 from hvd_nowcast.shards.index import build_index
 from hvd_nowcast.shards.manifest import Manifest
@@ -27,64 +26,86 @@ from hvd_nowcast.shards.reader import ReaderPool
 from hvd_nowcast.shards.schema import QUANTITIES
 from hvd_nowcast.shards.split import parse_split
 from hvd_nowcast.shards.synthetic import synthetic_source
+from hvd_nowcast.training.loss import NowcastLoss
 from hvd_nowcast.training.run_folder import RunFolder
 
 SCALING_FRAMES = 400
+VALIDATION_BATCH = 4
 
 
-@dataclass
-class TrainingData:
-    """Everything the loop reads from.
+class NowcastTask:
+    """The nowcast on an archive of shards: its model, its loss, its batches.
 
-    Attributes
+    Parameters
     ----------
+    config
+        The whole configuration.
     manifest
         The archive.
     scaling
         Fitted on the training split, or read back on a resume.
     train, validation
         Windows of the two splits.
-    batches
-        Turns windows into datasets of codes.
-    decoder
-        Turns codes into batches, inside the step.
     pool
-        Open shards, to be closed at the end.
+        Open shards.
     """
 
-    manifest: Manifest
-    scaling: Scaling
-    train: WindowReader
-    validation: WindowReader
-    batches: CodeBatches
-    decoder: BatchDecoder
-    pool: ReaderPool
+    def __init__(
+        self,
+        config: Config,
+        manifest: Manifest,
+        scaling: Scaling,
+        train: WindowReader,
+        validation: WindowReader,
+        pool: ReaderPool,
+    ) -> None:
+        data, training = config.data, config.training
+        self._training = training
+        self._train, self._validation, self._pool = train, validation, pool
+        wet_threshold = QUANTITIES[manifest.quantity].wet_threshold
+        multiple = size_multiple(config.model)
+        packing, shape = manifest.packing, manifest.grid.shape
+        self._batches = CodeBatches(data, packing, shape, wet_threshold, multiple)
+        self._decode = BatchDecoder(packing, scaling, data.frames_in, data.frames_out)
+        self._loss = NowcastLoss(config.loss, scaling)
+        self.model = build_nowcast(config.model, data.frames_in, data.frames_out)
+        self.windows = len(train.index)
+        rows, columns = (data.crop, data.crop) if data.crop else shape
+        self.planned_targets = float(training.global_batch * data.frames_out * rows * columns)
 
-    def validation_batches(
-        self, limit: int, batch: int, rank: int, ranks: int
-    ) -> Iterator[tf.Tensor]:
-        """Part of one rank of the whole frames of windows spread evenly over the split."""
-        windows = spread_evenly(len(self.validation.index), limit)
-        part = rank_slice(equal_shares(len(windows), ranks), rank)
-        return self.batches.iterate(
-            self.batches.evaluation(self.validation, windows[part].tolist(), batch)
-        )
+    def forward(self, batch: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        """Loss sum and valid pixels of stored codes (b, t, y, x), see `Task`."""
+        decoded = self._decode(batch)
+        forecast = self.model([decoded.inputs, decoded.valid_inputs], training=training)
+        target, weight = (tf.cast(x, forecast.dtype) for x in (decoded.target, decoded.weight))
+        loss_sum = self._loss(forecast, target, weight)
+        return loss_sum / self.planned_targets, tf.reduce_sum(weight) / self.planned_targets
 
-    def training_batches(
-        self, section: TrainingSection, part: slice, steps: range
-    ) -> Iterator[tf.Tensor]:
+    def training_batches(self, part: slice, steps: range) -> Iterator[tf.Tensor]:
         """Part of one rank of the global batches of some steps."""
-        return self.batches.iterate(
-            self.batches.training(self.train, section.seed, section.global_batch, part, steps)
+        seed, batch = self._training.seed, self._training.global_batch
+        return self._batches.iterate(self._batches.training(self._train, seed, batch, part, steps))
+
+    def validation_batches(self, rank: int, ranks: int) -> Iterator[tf.Tensor]:
+        """Part of one rank of the whole frames of windows spread evenly over the split."""
+        windows = spread_evenly(len(self._validation.index), self._training.validation_samples)
+        part = rank_slice(equal_shares(len(windows), ranks), rank)
+        return self._batches.iterate(
+            self._batches.evaluation(self._validation, windows[part].tolist(), VALIDATION_BATCH)
         )
 
-    def describe_samples(self, section: TrainingSection, part: slice, step: int) -> str:
+    def describe_samples(self, part: slice, step: int) -> str:
         """Files and frames that this rank takes in one step, for a message."""
-        windows = self.batches.windows(self.train, section.seed, section.global_batch, part, step)
-        pieces = [piece for window in windows for piece in self.train.index.pieces(window)]
+        seed, batch = self._training.seed, self._training.global_batch
+        windows = self._batches.windows(self._train, seed, batch, part, step)
+        pieces = [piece for window in windows for piece in self._train.index.pieces(window)]
         return ", ".join(f"{p.file} frames {p.start}-{p.stop - 1}" for p in pieces[:4]) + (
             f" and {len(pieces) - 4} more" if len(pieces) > 4 else ""
         )
+
+    def close(self) -> None:
+        """Close the shards."""
+        self._pool.close()
 
 
 def shards_folder(config: Config, run: RunFolder) -> Path:
@@ -101,7 +122,7 @@ def shards_folder(config: Config, run: RunFolder) -> Path:
     return run.shards
 
 
-def open_training_data(config: Config, run: RunFolder) -> TrainingData:
+def open_nowcast(config: Config, run: RunFolder) -> NowcastTask:
     """Open the archive of a run, fit or read the scaling, and store what the run depends on.
 
     Raises
@@ -126,18 +147,7 @@ def open_training_data(config: Config, run: RunFolder) -> TrainingData:
         readers[split] = WindowReader(index, pool)
     scaling = _scaling(manifest, pool, run)
     _store_data_facts(manifest, run)
-    wet_threshold = QUANTITIES[manifest.quantity].wet_threshold
-    multiple = size_multiple(config.model)
-    packing = manifest.packing
-    return TrainingData(
-        manifest,
-        scaling,
-        readers["train"],
-        readers["validation"],
-        CodeBatches(section, packing, manifest.grid.shape, wet_threshold, multiple),
-        BatchDecoder(packing, scaling, section.frames_in, section.frames_out),
-        pool,
-    )
+    return NowcastTask(config, manifest, scaling, readers["train"], readers["validation"], pool)
 
 
 def _scaling(manifest: Manifest, pool: ReaderPool, run: RunFolder) -> Scaling:

@@ -1,0 +1,44 @@
+"""What is trained, as the training loop sees it: batches in, sums out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import keras
+import tensorflow as tf
+
+
+class Task(Protocol):
+    """A model with its data and its loss.
+
+    A batch is any nest of tensors whose first axis counts samples. Sums travel divided by
+    ``planned_targets``, which keeps them near 1: float32 counts exactly only to 2**24.
+    """
+
+    @property
+    def model(self) -> keras.Model:
+        """What is trained."""
+
+    @property
+    def planned_targets(self) -> float:
+        """Number of targets of a global batch without a missing one."""
+
+    @property
+    def windows(self) -> int:
+        """Samples of one epoch."""
+
+    def forward(self, batch: Any, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        """Loss sum and number of valid targets of a batch, divided by ``planned_targets``."""
+
+    def training_batches(self, part: slice, steps: range) -> Iterator[Any]:
+        """Part of one rank of the global batches of some steps."""
+
+    def validation_batches(self, rank: int, ranks: int) -> Iterator[Any]:
+        """Part of one rank of the validation samples."""
+
+    def describe_samples(self, part: slice, step: int) -> str:
+        """Where the samples of a part of a global batch come from, for a message."""
+
+    def close(self) -> None:
+        """Close what is open."""
