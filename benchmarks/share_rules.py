@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import tensorflow as tf
 
-from hvd_nowcast.config import Config, config_from_dict
+from hvd_nowcast.config import NowcastConfig, config_from_dict
 from hvd_nowcast.parallel.communicator import SingleProcess
 from hvd_nowcast.training.loop import set_seed
 from hvd_nowcast.training.nowcast import open_nowcast
@@ -35,7 +35,7 @@ BATCH = 16
 CASES = [("sums", 8), ("sums", 15), ("means", 8), ("means", 15)]
 
 
-def make_config(shards: str, steps: int, seed: int) -> Config:
+def make_config(shards: str, steps: int, seed: int) -> NowcastConfig:
     tree = {
         "data": {"shards": shards, "crop": 64, "wet_bias": 9},
         "model": {"filters": [16, 32], "centre": 32, "stem": 2},
@@ -54,7 +54,7 @@ def add_parts(rule: str, parts: list[list[tf.Tensor]]) -> list[tf.Tensor]:
     return [tf.add_n(values) for values in zip(*parts, strict=True)]
 
 
-def train(config: Config, folder: Path, rule: str, first: int) -> float:
+def train(config: NowcastConfig, folder: Path, rule: str, first: int) -> float:
     """Validation loss after training with the first rank taking so many samples."""
     set_seed(config.training.seed)
     task = open_nowcast(config, RunFolder(folder))

@@ -20,6 +20,7 @@ from hvd_nowcast.shards.reader import ReaderPool
 from hvd_nowcast.shards.schema import QUANTITIES
 from hvd_nowcast.shards.split import SPLITS
 from hvd_nowcast.shards.writer import atomic_output
+from hvd_nowcast.training.run_folder import RunFolder
 from hvd_nowcast.verification.baselines import import_pysteps, optical_flow, persistence
 from hvd_nowcast.verification.evaluation import Evaluation, Setting
 from hvd_nowcast.verification.example import Example
@@ -178,9 +179,14 @@ def evaluate_run(
     str
         Lines for the screen: the score table, and where the files are.
     """
+    run = Path(run_folder)
+    if RunFolder(run, writable=False).config().task == "flood":
+        from hvd_nowcast.flood_evaluate import evaluate_flood_run
+
+        yield from evaluate_flood_run(run, split, json_file, figures)
+        return
     from hvd_nowcast.predictor import Predictor
 
-    run = Path(run_folder)
     predictor = Predictor.load(run)
     folder = Path(shards_folder or predictor.config.data.shards or run / "shards")
     evaluation = evaluate(predictor, folder, split, every_minutes)

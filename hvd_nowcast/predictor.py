@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from hvd_nowcast.config import Config
+from hvd_nowcast.config import NowcastConfig
 from hvd_nowcast.errors import RunFolderError
 from hvd_nowcast.loader.pipeline import round_up
 from hvd_nowcast.loader.scaling import Scaling, scaling_from_dict
@@ -48,7 +48,7 @@ class Predictor:
 
     def __init__(
         self,
-        config: Config,
+        config: NowcastConfig,
         model: keras.Model,
         scaling: Scaling,
         quantity: str,
@@ -77,6 +77,8 @@ class Predictor:
         """
         run = RunFolder(run_folder)
         config = run.config()
+        if not isinstance(config, NowcastConfig):
+            raise RunFolderError(f"{run.path}: a {config.task} run, not a nowcast")
         if not run.best_weights.exists():
             raise RunFolderError(
                 f"{run.best_weights}: no weights yet, they come with the first validation. "

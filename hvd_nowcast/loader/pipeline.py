@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from hvd_nowcast.config import DataSection
 from hvd_nowcast.loader.assignment import SampleOrder
+from hvd_nowcast.loader.feed import Feed
 from hvd_nowcast.loader.scaling import Scaling, scaled_table
 from hvd_nowcast.shards.index import WindowIndex
 from hvd_nowcast.shards.reader import ReaderPool
 from hvd_nowcast.shards.schema import Codes, Packing
 
-PREFETCHED_BATCHES = 2
 CROP_CANDIDATES = 4
 # Stands for a missing pixel between look-up and mask; values are not negative.
 MISSING = -1.0
@@ -170,10 +170,13 @@ class BatchDecoder:
         # Only float32 from here on: of other types TensorFlow complains on many processors.
         frames = tf.gather(tf.constant(self._table), tf.cast(codes, tf.int32))
         frames = tf.transpose(frames, (0, 2, 3, 1))
-        scaled, valid = tf.nn.relu(frames), tf.minimum(frames - MISSING, 1.0)
-        inputs, target = tf.split(scaled, self._split, axis=-1)
-        valid_inputs, weight = tf.split(valid, self._split, axis=-1)
-        return Batch(inputs, tf.reduce_min(valid_inputs, -1, keepdims=True), target, weight)
+        seen, wanted = tf.split(frames, self._split, axis=-1)
+        valid_inputs = tf.reduce_min(_valid(seen), -1, keepdims=True)
+        return Batch(tf.nn.relu(seen), valid_inputs, tf.nn.relu(wanted), _valid(wanted))
+
+
+def _valid(frames: tf.Tensor) -> tf.Tensor:
+    return tf.minimum(frames - MISSING, 1.0)
 
 
 class CodeBatches:
@@ -208,7 +211,7 @@ class CodeBatches:
         self._frame_shape = padded_shape(grid_shape, multiple)
         crop = section.crop
         self._sample_shape = padded_shape((crop, crop), multiple) if crop else self._frame_shape
-        self._problem: Exception | None = None
+        self._feed = Feed()
 
     def training(
         self,
@@ -259,13 +262,7 @@ class CodeBatches:
 
     def iterate(self, dataset: tf.data.Dataset) -> Iterator[tf.Tensor]:
         """Batches of a dataset; what went wrong while reading is raised as what it was."""
-        try:
-            yield from dataset
-        except tf.errors.OpError as problem:
-            # TensorFlow hands over only the text of an error in a generator.
-            if self._problem is not None:
-                raise self._problem from problem
-            raise
+        return self._feed.iterate(dataset)
 
     def windows(
         self, reader: WindowReader, seed: int, global_batch: int, part: slice, step: int
@@ -289,18 +286,5 @@ class CodeBatches:
 
     def _dataset(self, make: Callable[[], Iterator[Codes]], batch: int) -> tf.data.Dataset:
         frames = self._section.frames_in + self._section.frames_out
-
-        def samples() -> Iterator[Codes]:
-            try:
-                yield from make()
-            except Exception as problem:  # Whatever it is, the loop raises it again.
-                self._problem = problem
-                raise
-
         signature = tf.TensorSpec((frames, None, None), self._packing.dtype)
-        codes = tf.data.Dataset.from_generator(samples, output_signature=signature)
-        options = tf.data.Options()
-        options.deterministic = True
-        # Read ahead by samples, so that one is copied into its batch while the next is read.
-        codes = codes.prefetch(batch).batch(batch).prefetch(PREFETCHED_BATCHES)
-        return codes.with_options(options)
+        return self._feed.dataset(make, signature, batch)

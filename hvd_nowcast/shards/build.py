@@ -16,7 +16,7 @@ from hvd_nowcast import console
 from hvd_nowcast.errors import InputError, OutputError
 from hvd_nowcast.shards.convert.source import FrameSource, checked
 from hvd_nowcast.shards.index import segments_of
-from hvd_nowcast.shards.manifest import GridSummary, Manifest, ShardEntry, file_digest
+from hvd_nowcast.shards.manifest import Companion, GridSummary, Manifest, ShardEntry, file_digest
 from hvd_nowcast.shards.schema import QUANTITIES, Codes, ShardHeader
 from hvd_nowcast.shards.split import DROPPED, SPLITS, SplitRule
 from hvd_nowcast.shards.writer import output_error, write_shard
@@ -25,7 +25,7 @@ FRAMES_PER_SHARD = 288
 # Marks a folder whose build has not finished.
 BUILDING = ".building"
 # Names that a build leaves when it is killed.
-_OURS = re.compile(r"\d{8}T\d{6}_\d{5}\.nc|\..*\.part|manifest\.json")
+_OURS = re.compile(r"\d{8}T\d{6}_\d{5}\.nc|\..*\.part|manifest\.json|watershed\.nc")
 
 
 class _Plan(NamedTuple):
@@ -74,6 +74,7 @@ def build_shards(
             source.packing,
             _write_all(source, plans, folder),
             _origin(source),
+            _write_companions(source, folder),
         )
         manifest.save(folder)
         on_failure.pop_all()
@@ -100,6 +101,13 @@ def _write_all(source: FrameSource, plans: list[_Plan], folder: Path) -> tuple[S
             f"{source.files[0].name} and the files after it"
         )
     return tuple(entries)
+
+
+def _write_companions(source: FrameSource, folder: Path) -> tuple[Companion, ...]:
+    for name, write in source.companions.items():
+        write(folder / name)
+    paths = [folder / name for name in source.companions]
+    return tuple(Companion(p.name, p.stat().st_size, file_digest(p)) for p in paths)
 
 
 def plan_shards(source: FrameSource, split: SplitRule, frames_per_shard: int) -> list[_Plan]:

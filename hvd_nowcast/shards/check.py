@@ -20,7 +20,7 @@ import numpy as np
 from hvd_nowcast import console
 from hvd_nowcast.errors import HvdNowcastError, ShardError
 from hvd_nowcast.shards.index import segments_of
-from hvd_nowcast.shards.manifest import GridSummary, Manifest, ShardEntry, verify_bytes
+from hvd_nowcast.shards.manifest import Companion, GridSummary, Manifest, ShardEntry, verify_bytes
 from hvd_nowcast.shards.reader import ShardReader
 from hvd_nowcast.shards.schema import QUANTITIES
 from hvd_nowcast.shards.writer import output_error
@@ -66,7 +66,7 @@ def check_shards(folder: str | Path, quarantine: bool = False) -> list[CheckResu
     Returns
     -------
     list of CheckResult
-        One per shard, in the manifest's order.
+        One per shard, in the manifest's order, and one per companion.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def check_shards(folder: str | Path, quarantine: bool = False) -> list[CheckResu
     with ThreadPoolExecutor(max_workers=cpu_count()) as workers:
         checks = workers.map(lambda entry: _check_in_child(root, entry), manifest.shards)
         watched = console.progress(checks, "checking", len(manifest.shards), "shard")
-        results = list(watched)
+        results = [*watched, *(_check_companion(root, entry) for entry in manifest.companions)]
     if quarantine and not all(result.ok for result in results):
         _move_aside(root, manifest, [result.file for result in results if not result.ok])
     return results
@@ -120,6 +120,14 @@ def check_shard(folder: Path, manifest: Manifest, entry: ShardEntry) -> None:
                 raise ShardError(path, f"frame {frame} holds impossible values", rebuild)
 
 
+def _check_companion(folder: Path, entry: Companion) -> CheckResult:
+    try:
+        verify_bytes(folder, entry)
+    except ShardError as problem:
+        return CheckResult(entry.file, 0, problem.problem)
+    return CheckResult(entry.file, 0)
+
+
 def _check_in_child(folder: Path, entry: ShardEntry) -> CheckResult:
     command = [sys.executable, "-m", __name__, str(folder), entry.file]
     try:
@@ -140,7 +148,8 @@ def _check_in_child(folder: Path, entry: ShardEntry) -> CheckResult:
 def _move_aside(folder: Path, manifest: Manifest, bad: Sequence[str]) -> None:
     # The manifest first: a crash in between leaves an unlisted file, never a listed gap.
     kept = tuple(entry for entry in manifest.shards if entry.file not in bad)
-    replace(manifest, shards=kept).save(folder)
+    beside = tuple(entry for entry in manifest.companions if entry.file not in bad)
+    replace(manifest, shards=kept, companions=beside).save(folder)
     target = folder / QUARANTINE
     try:
         target.mkdir(exist_ok=True)

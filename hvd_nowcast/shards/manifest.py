@@ -99,6 +99,21 @@ class ShardEntry:
 
 
 @dataclass(frozen=True)
+class Companion:
+    """Another file of the folder that belongs to the shards.
+
+    Attributes
+    ----------
+    file, bytes, sha256
+        Name, size and checksum.
+    """
+
+    file: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Manifest:
     """A whole folder of shards.
 
@@ -116,6 +131,8 @@ class Manifest:
         In time order.
     source
         Where the data came from: format, files, attributes.
+    companions
+        Other files that belong to them.
     """
 
     quantity: str
@@ -124,6 +141,7 @@ class Manifest:
     packing: Packing
     shards: tuple[ShardEntry, ...]
     source: dict[str, Any]
+    companions: tuple[Companion, ...] = ()
 
     @classmethod
     def load(cls, folder: str | Path) -> Manifest:
@@ -145,8 +163,10 @@ class Manifest:
             raise ShardError(path, "there is no manifest", BUILD) from problem
         except (OSError, ValueError, KeyError, TypeError, dacite.DaciteError) as problem:
             raise ShardError(path, f"not a readable manifest ({problem})", BUILD) from problem
-        for entry in manifest.shards:
-            shard_path(folder, entry.file)
+        for file in [entry.file for entry in manifest.shards] + [
+            entry.file for entry in manifest.companions
+        ]:
+            shard_path(folder, file)
         return manifest
 
     def save(self, folder: str | Path) -> None:
@@ -197,7 +217,7 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def verify_bytes(folder: str | Path, entry: ShardEntry) -> None:
+def verify_bytes(folder: str | Path, entry: ShardEntry | Companion) -> None:
     """Compare size and checksum of a shard with the manifest.
 
     Raises

@@ -27,8 +27,8 @@ PREFIX = "step-"
 def variable_arrays(
     model: keras.Model, optimiser: keras.Optimizer | None = None
 ) -> dict[str, NDArray[Any]]:
-    """Every variable of a model, and of its optimiser, by a name that does not change."""
-    arrays = {f"model/{number:04d}/{v.path}": v.numpy() for number, v in enumerate(model.variables)}
+    """Every weight of a model, and variable of its optimiser, by a name that does not change."""
+    arrays = {f"model/{number:04d}/{v.path}": v.numpy() for number, v in enumerate(model.weights)}
     if optimiser is not None:
         for number, variable in enumerate(optimiser.variables):
             arrays[f"optimiser/{number:04d}/{variable.path}"] = variable.numpy()
@@ -97,7 +97,7 @@ def assign_arrays(
     CheckpointError
         When names or shapes differ; nothing is assigned then.
     """
-    targets = {f"model/{i:04d}/{v.path}": v for i, v in enumerate(model.variables)}
+    targets = {f"model/{i:04d}/{v.path}": v for i, v in enumerate(model.weights)}
     if optimiser is not None:
         targets |= {f"optimiser/{i:04d}/{v.path}": v for i, v in enumerate(optimiser.variables)}
     for name, variable in targets.items():

@@ -29,7 +29,6 @@ from hvd_nowcast.training.checkpoint import (
     variable_arrays,
 )
 from hvd_nowcast.training.interrupt import InterruptFlag
-from hvd_nowcast.training.nowcast import open_nowcast
 from hvd_nowcast.training.run_folder import RunFolder
 from hvd_nowcast.training.schedule import learning_rate
 from hvd_nowcast.training.sharing import start_sharing
@@ -40,6 +39,7 @@ from hvd_nowcast.training.step import (
     build_optimiser,
 )
 from hvd_nowcast.training.task import Task
+from hvd_nowcast.training.tasks import open_task
 
 LOG_EVERY_STEPS = 10
 LINE_EVERY_SECONDS = 30.0
@@ -102,7 +102,7 @@ class TrainingRun:
         self._config = config
         self._run = run
         self._communicator = communicator
-        self._task: Task = in_turn(communicator, lambda: open_nowcast(config, run))
+        self._task: Task = in_turn(communicator, lambda: open_task(config, run))
         self._model = self._task.model
         self._optimiser = build_optimiser(config.optimiser, self._model)
         self._checkpoints = CheckpointFolder(run.checkpoints, config.training.keep_checkpoints)
@@ -325,10 +325,10 @@ class TrainingRun:
             self._checkpoints.save(self._progress.step, self._model, self._optimiser, facts)
 
     def _restore(self) -> Progress:
-        shapes = {v.path: f"{tuple(v.shape)} {v.dtype}" for v in self._model.variables}
+        shapes = {v.path: f"{tuple(v.shape)} {v.dtype}" for v in self._model.weights}
         require_same(self._communicator, "the model", shapes)
         facts = from_first(self._communicator, self._load_newest)
-        self._communicator.broadcast_variables([*self._model.variables, *self._optimiser.variables])
+        self._communicator.broadcast_variables([*self._model.weights, *self._optimiser.variables])
         return Progress(**{k: facts[k] for k in asdict(Progress()) if k in facts})
 
     def _load_newest(self) -> dict[str, Any]:
@@ -336,7 +336,9 @@ class TrainingRun:
         for problem in skipped:
             console.warn(f"{problem}. Using an older checkpoint")
         step = facts.get("step", 0)
-        if facts:
+        if not facts:
+            self._task.initialise()
+        else:
             console.note(f"resuming {self._run.path} at step {step}")
         self._run.cut_metrics(step)
         return facts

@@ -42,16 +42,15 @@ class NowcastLoss:
             1 where the target has data, same shape.
         """
         difference = forecast - target
-        error = tf.square(difference) if self._section.error == "mse" else tf.abs(difference)
-        loss = error * self._rain_weight(target)
+        loss = tf.square(difference) if self._section.error == "mse" else tf.abs(difference)
+        if self._section.rain_weight:
+            loss *= self._rain_weight(target)
         if self._section.exceedance:
             loss += self._section.exceedance * self._exceedance(forecast, target)
         return tf.reduce_sum(weight * loss)
 
     def _rain_weight(self, target: tf.Tensor) -> tf.Tensor:
         section = self._section
-        if not section.rain_weight:
-            return tf.ones_like(target)
         rain = _physical(self._scaling, target)
         return 1.0 + section.rain_weight * tf.minimum(rain, section.rain_weight_limit)
 

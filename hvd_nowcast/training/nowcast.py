@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 
-from hvd_nowcast.config import Config
+from hvd_nowcast.config import NowcastConfig
 from hvd_nowcast.errors import ShardError
 from hvd_nowcast.loader.assignment import equal_shares, rank_slice, spread_evenly
 from hvd_nowcast.loader.pipeline import BatchDecoder, CodeBatches, WindowReader
@@ -26,6 +25,7 @@ from hvd_nowcast.shards.reader import ReaderPool
 from hvd_nowcast.shards.schema import QUANTITIES
 from hvd_nowcast.shards.split import parse_split
 from hvd_nowcast.shards.synthetic import synthetic_source
+from hvd_nowcast.training.data_facts import store_data_facts
 from hvd_nowcast.training.loss import NowcastLoss
 from hvd_nowcast.training.run_folder import RunFolder
 
@@ -52,7 +52,7 @@ class NowcastTask:
 
     def __init__(
         self,
-        config: Config,
+        config: NowcastConfig,
         manifest: Manifest,
         scaling: Scaling,
         train: WindowReader,
@@ -72,6 +72,9 @@ class NowcastTask:
         self.windows = len(train.index)
         rows, columns = (data.crop, data.crop) if data.crop else shape
         self.planned_targets = float(training.global_batch * data.frames_out * rows * columns)
+
+    def initialise(self) -> None:
+        """Nothing beyond random weights."""
 
     def forward(self, batch: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """Loss sum and valid pixels of stored codes (b, t, y, x), see `Task`."""
@@ -108,7 +111,7 @@ class NowcastTask:
         self._pool.close()
 
 
-def shards_folder(config: Config, run: RunFolder) -> Path:
+def shards_folder(config: NowcastConfig, run: RunFolder) -> Path:
     """Folder of the archive; a synthetic one is built into the run folder the first time."""
     if config.data.shards is not None:
         return Path(config.data.shards)
@@ -122,7 +125,7 @@ def shards_folder(config: Config, run: RunFolder) -> Path:
     return run.shards
 
 
-def open_nowcast(config: Config, run: RunFolder) -> NowcastTask:
+def open_nowcast(config: NowcastConfig, run: RunFolder) -> NowcastTask:
     """Open the archive of a run, fit or read the scaling, and store what the run depends on.
 
     Raises
@@ -146,7 +149,7 @@ def open_nowcast(config: Config, run: RunFolder) -> NowcastTask:
             )
         readers[split] = WindowReader(index, pool)
     scaling = _scaling(manifest, pool, run)
-    _store_data_facts(manifest, run)
+    store_data_facts(manifest, run)
     return NowcastTask(config, manifest, scaling, readers["train"], readers["validation"], pool)
 
 
@@ -165,24 +168,3 @@ def _scaling(manifest: Manifest, pool: ReaderPool, run: RunFolder) -> Scaling:
     scaling = fit_scaling(manifest.quantity, manifest.packing, wet, frames)
     run.write_json("scaler.json", scaling_to_dict(scaling))
     return scaling
-
-
-def _store_data_facts(manifest: Manifest, run: RunFolder) -> None:
-    facts: dict[str, Any] = {
-        "quantity": manifest.quantity,
-        "step_seconds": manifest.step_seconds,
-        "grid_digest": manifest.grid.digest,
-        "grid_shape": list(manifest.grid.shape),
-        "grid_spacing": manifest.grid.spacing,
-        "shards": {entry.file: entry.sha256 for entry in manifest.shards},
-    }
-    if run.has("data.json"):
-        before = run.read_json("data.json")
-        if before["shards"] != facts["shards"]:
-            raise ShardError(
-                run.path / "data.json",
-                "the shards are not those the run was started with",
-                "Put the old shards back, or start a new --run folder",
-            )
-    else:
-        run.write_json("data.json", facts)

@@ -28,6 +28,9 @@ class Task(Protocol):
     def windows(self) -> int:
         """Samples of one epoch."""
 
+    def initialise(self) -> None:
+        """Set weights that are better than random ones; called once, on the first rank."""
+
     def forward(self, batch: Any, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """Loss sum and number of valid targets of a batch, divided by ``planned_targets``."""
 

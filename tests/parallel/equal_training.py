@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from hvd_nowcast.config import Config, config_from_dict
+from hvd_nowcast.config import NowcastConfig, config_from_dict
 from hvd_nowcast.parallel.communicator import Communicator
 from hvd_nowcast.parallel.startup import connect
 from hvd_nowcast.training.loop import TrainingRun
@@ -25,7 +25,7 @@ from hvd_nowcast.training.run_folder import RunFolder
 
 def make_config(
     shards: str, precision: str, optimiser: str, batch: int, shares: list[int] | None
-) -> Config:
+) -> NowcastConfig:
     tree: dict[str, Any] = {
         "data": {"shards": shards, "frames_in": 3, "frames_out": 2, "crop": 16, "wet_bias": 4},
         "model": {"filters": [8], "centre": 8, "residual": False, "precision": precision},
@@ -56,7 +56,7 @@ class Recorder:
             yield codes
 
 
-def train(communicator: Communicator, config: Config, folder: Path) -> None:
+def train(communicator: Communicator, config: NowcastConfig, folder: Path) -> None:
     run = RunFolder(folder, writable=communicator.rank == 0)
     if run.writable:
         run.start(config)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hvd_nowcast.config import Config, config_from_dict, load_config
+from hvd_nowcast.config import NowcastConfig, config_from_dict, load_config
 from hvd_nowcast.errors import ConfigError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -24,7 +24,7 @@ def test_overrides_reach_nested_sections() -> None:
         REPOSITORY / "configs/tiny.yaml",
         ["training.steps=7", "data.synthetic.frames=99", "optimiser.learning_rate=1e-4"],
     )
-    assert isinstance(config, Config)
+    assert isinstance(config, NowcastConfig)
     assert (config.training.steps, config.data.synthetic.frames) == (7, 99)  # type: ignore[union-attr]
     assert config.optimiser.learning_rate == 1e-4
 

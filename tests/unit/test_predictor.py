@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hvd_nowcast import predictor as module
-from hvd_nowcast.config import Config, DataSection, ModelSection
+from hvd_nowcast.config import DataSection, ModelSection, NowcastConfig
 from hvd_nowcast.errors import RunFolderError
 from hvd_nowcast.loader.scaling import LogRainScaling
 from hvd_nowcast.models.nowcast import build_nowcast
@@ -14,7 +14,7 @@ from hvd_nowcast.predictor import Predictor, tile_slices
 
 
 def make_predictor(residual: bool = True) -> Predictor:
-    config = Config(
+    config = NowcastConfig(
         DataSection(shards="none", frames_in=2, frames_out=3, crop=16),
         ModelSection(filters=(4,), centre=4, residual=residual),
     )

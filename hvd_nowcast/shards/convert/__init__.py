@@ -15,6 +15,7 @@ from hvd_nowcast.shards.convert.mrms import open_mrms, recognise_mrms
 from hvd_nowcast.shards.convert.openmrg import open_openmrg, recognise_openmrg
 from hvd_nowcast.shards.convert.sevir import open_sevir, recognise_sevir
 from hvd_nowcast.shards.convert.source import FrameSource, Options
+from hvd_nowcast.shards.convert.watershed import open_watershed, recognise_watershed
 from hvd_nowcast.shards.manifest import MANIFEST
 
 Opener = Callable[[Sequence[Path], Options], FrameSource]
@@ -57,6 +58,12 @@ FORMATS = {
         Format("sevir", "SEVIR VIL events, HDF5, with CATALOG.csv", open_sevir, recognise_sevir),
         Format("fmi-pgm", "FMI composites, PGM or PGM.GZ", open_fmi_pgm, recognise_fmi_pgm),
         Format("mrms", "MRMS precipitation rate, GRIB2", open_mrms, recognise_mrms),
+        Format(
+            "watershed",
+            "rain, flow directions and gauges, netCDF (and .tss series)",
+            open_watershed,
+            recognise_watershed,
+        ),
         Format("cf", "CF netCDF with a rain rate or reflectivity", open_cf, recognise_cf),
     )
 }

@@ -62,6 +62,8 @@ class FrameSource:
         Kept in every shard: title, institution, license, source, zr_name, ...
     event
         True for event data, whose sequences never continue each other.
+    companions
+        Other files to be written beside the shards: name, and what writes it at a path.
     """
 
     quantity: str
@@ -73,6 +75,7 @@ class FrameSource:
     files: Sequence[Path]
     attributes: dict[str, Any] = field(default_factory=dict)
     event: bool = False
+    companions: dict[str, Callable[[Path], None]] = field(default_factory=dict)
 
     @property
     def step_seconds(self) -> int:

@@ -1,0 +1,201 @@
+"""Sections of a nowcast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hvd_nowcast.config.sections import (
+    PRECISIONS,
+    BalanceSection,
+    OptimiserSection,
+    Sections,
+    TrainingSection,
+    choice,
+    require,
+    require_shares,
+)
+
+NORMALISATIONS = ("none", "group", "layer")
+ACTIVATIONS = ("relu", "silu", "gelu")
+ERRORS = ("mse", "mae")
+
+
+@dataclass(frozen=True)
+class SyntheticSection:
+    """Made-up moving rain instead of radar files, for tests and scaling runs.
+
+    Attributes
+    ----------
+    frames, height, width
+        Size of the archive: number of frames, rows and columns.
+    seed
+        The same seed gives the same rain.
+    """
+
+    frames: int = 240
+    height: int = 64
+    width: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        require(
+            min(self.frames, self.height, self.width) > 0,
+            "data.synthetic: frames, height and width must be positive",
+        )
+
+
+@dataclass(frozen=True)
+class DataSection:
+    """Which frames are read and how samples are cut from them.
+
+    Attributes
+    ----------
+    shards
+        Folder made by ``hvd-nowcast shards build``, relative to the working directory.
+    synthetic
+        Used instead of ``shards``: an archive built into the run folder.
+    frames_in, frames_out
+        Frames the model sees and frames it predicts.
+    crop
+        Side of the square cut from a training sample in pixels; ``null`` takes the whole frame.
+    flips
+        Mirror and transpose training samples at random.
+    locality
+        How many shards the samples of a while come from: the shards are shuffled, then the
+        windows of this many at a time. 0 shuffles all windows of the archive at once. The order
+        is the same for any number of ranks.
+    wet_bias
+        How much more often a rainy window is drawn: one with a fifth of its pixels wet, or more,
+        comes ``1 + wet_bias`` times as often as a dry one. 0 draws every window once per epoch.
+    """
+
+    shards: str | None = None
+    synthetic: SyntheticSection | None = None
+    frames_in: int = 6
+    frames_out: int = 12
+    crop: int | None = 96
+    flips: bool = True
+    wet_bias: float = 0.0
+    locality: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        require(
+            (self.shards is None) != (self.synthetic is None),
+            "data: give either shards (a folder) or synthetic (a section), not both or neither",
+        )
+        require(self.frames_in >= 1, "data.frames_in must be at least 1")
+        require(self.frames_out >= 1, "data.frames_out must be at least 1")
+        require(self.crop is None or self.crop >= 8, "data.crop must be null or at least 8 pixels")
+        require(self.wet_bias >= 0, "data.wet_bias must not be negative")
+        require(self.locality >= 0, "data.locality must not be negative")
+
+
+@dataclass(frozen=True)
+class ModelSection:
+    """The U-Net.
+
+    Attributes
+    ----------
+    filters
+        Filters of each encoder level; the decoder mirrors them.
+    centre
+        Filters between encoder and decoder.
+    stem
+        1 works at full resolution; 2 or 4 first folds the frame into blocks of that side.
+    normalisation
+        ``none``, ``group`` or ``layer``. Batch normalisation is not offered: it would depend on
+        each rank's share of the batch.
+    activation
+        ``relu``, ``silu`` or ``gelu``.
+    residual
+        Predict the change from the last frame instead of the frame itself.
+    mask_channel
+        Show the model where the input is missing.
+    precision
+        ``float32``; ``mixed_bfloat16``, which computes in half the bytes and keeps the weights in
+        float32; or ``float64``, for proofs.
+    """
+
+    filters: tuple[int, ...] = (32, 64, 128, 256)
+    centre: int = 1024
+    stem: int = 1
+    normalisation: str = "none"
+    activation: str = "relu"
+    residual: bool = True
+    mask_channel: bool = True
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        require(
+            len(self.filters) >= 1 and min(*self.filters, self.centre) >= 1,
+            "model.filters and model.centre must be positive",
+        )
+        require(self.stem in (1, 2, 4), "model.stem must be 1, 2 or 4")
+        choice("model.normalisation", self.normalisation, NORMALISATIONS)
+        choice("model.activation", self.activation, ACTIVATIONS)
+        choice("model.precision", self.precision, PRECISIONS)
+        require(
+            self.normalisation != "group" or all(f % 8 == 0 for f in (*self.filters, self.centre)),
+            "model.normalisation group works in groups of 8: filters must be multiples of 8",
+        )
+
+
+@dataclass(frozen=True)
+class LossSection:
+    """What is minimised: a mean over valid pixels of the scaled (log) field.
+
+    Attributes
+    ----------
+    error
+        ``mse`` or ``mae`` of the scaled field.
+    rain_weight
+        Each pixel's error is multiplied by ``1 + rain_weight * min(R, rain_weight_limit)``, with
+        R the observed value in physical units; 0 weights all pixels alike.
+    rain_weight_limit
+        Where the weight stops growing.
+    exceedance
+        Weight of the CSI-friendly term: the soft count of misses and false alarms at
+        ``thresholds``; 0 leaves it out.
+    thresholds
+        Thresholds of that term in physical units.
+    """
+
+    error: str = "mae"
+    rain_weight: float = 1.0
+    rain_weight_limit: float = 10.0
+    exceedance: float = 0.0
+    thresholds: tuple[float, ...] = (0.5, 1.0, 5.0)
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        choice("loss.error", self.error, ERRORS)
+        require(
+            min(self.rain_weight, self.rain_weight_limit, self.exceedance) >= 0,
+            "loss: weights must not be negative",
+        )
+
+
+@dataclass(frozen=True)
+class NowcastConfig(Sections):
+    """The whole configuration of a nowcast."""
+
+    data: DataSection
+    task: str = "nowcast"
+    model: ModelSection = field(default_factory=ModelSection)
+    loss: LossSection = field(default_factory=LossSection)
+    optimiser: OptimiserSection = field(default_factory=OptimiserSection)
+    training: TrainingSection = field(default_factory=TrainingSection)
+    balance: BalanceSection = field(default_factory=BalanceSection)
+
+    def __post_init__(self) -> None:
+        """Check what concerns several sections."""
+        multiple = self.model.stem * 2 ** len(self.model.filters)
+        require(
+            self.data.crop is None or self.data.crop % multiple == 0,
+            f"data.crop is {self.data.crop}, but this model halves the frame down to 1/{multiple}: "
+            f"use a multiple of {multiple}",
+        )
+        require_shares(self.balance, self.training)

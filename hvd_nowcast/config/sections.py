@@ -1,0 +1,227 @@
+"""What every task has: optimiser, training, shares; and how a section checks itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hvd_nowcast.errors import ConfigError
+
+PRECISIONS = ("float32", "mixed_bfloat16", "float64")
+OPTIMISERS = ("adam", "sgd")
+DECAYS = ("cosine", "plateau", "none")
+COMPRESSIONS = ("none", "fp16")
+BALANCE_MODES = ("equal", "static", "dynamic", "manual")
+
+
+def require(condition: bool, message: str) -> None:
+    """Refuse a value.
+
+    Raises
+    ------
+    ConfigError
+        When the condition does not hold.
+    """
+    if not condition:
+        raise ConfigError(message)
+
+
+def choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Refuse a value that is not one of the choices."""
+    require(value in choices, f"{name} is {value!r}, expected one of {', '.join(choices)}")
+
+
+@dataclass(frozen=True)
+class OptimiserSection:
+    """Optimiser and learning rate, a pure function of the step and the global batch.
+
+    Attributes
+    ----------
+    name
+        ``adam`` or ``sgd``.
+    learning_rate
+        Peak learning rate for a global batch of ``reference_batch``; scaled linearly with the
+        batch.
+    reference_batch
+        Batch the learning rate was found with.
+    warmup_steps
+        Steps of linear warm-up.
+    warmup_epochs
+        Its length in passes over the training windows, instead of ``warmup_steps``.
+    decay
+        ``cosine`` towards zero at the last step, ``none``, or ``plateau``: multiplied by
+        ``plateau_factor`` after each ``plateau_patience`` validations in a row without a better
+        loss.
+    plateau_factor, plateau_patience
+        See ``decay``.
+    clip_norm
+        Largest global norm of the gradient; ``null`` does not clip.
+    averaging
+        Validation and forecasts use a running mean of the weights with this momentum; 0.998
+        averages over about 500 steps, 0 uses the weights of the last step.
+    """
+
+    name: str = "adam"
+    learning_rate: float = 1e-3
+    reference_batch: int = 8
+    warmup_steps: int = 100
+    warmup_epochs: float | None = None
+    decay: str = "cosine"
+    plateau_factor: float = 0.5
+    plateau_patience: int = 3
+    clip_norm: float | None = 1.0
+    averaging: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        choice("optimiser.name", self.name, OPTIMISERS)
+        choice("optimiser.decay", self.decay, DECAYS)
+        require(self.learning_rate > 0, "optimiser.learning_rate must be positive")
+        require(self.reference_batch >= 1, "optimiser.reference_batch must be at least 1")
+        require(0 <= self.averaging < 1, "optimiser.averaging must be in [0, 1)")
+        require(self.warmup_steps >= 0, "optimiser.warmup_steps must not be negative")
+        require(
+            self.warmup_epochs is None or self.warmup_epochs >= 0,
+            "optimiser.warmup_epochs must be null or not negative",
+        )
+        require(0 < self.plateau_factor < 1, "optimiser.plateau_factor must be in (0, 1)")
+        require(self.plateau_patience >= 1, "optimiser.plateau_patience must be at least 1")
+        require(
+            self.clip_norm is None or self.clip_norm > 0,
+            "optimiser.clip_norm must be null or positive",
+        )
+
+
+@dataclass(frozen=True)
+class TrainingSection:
+    """Length, rhythm and safety of a run.
+
+    Attributes
+    ----------
+    steps
+        Optimiser steps of the whole run.
+    global_batch
+        Samples per step, over all ranks together.
+    seed
+        Decides initial weights, the order of samples, crops and flips.
+    validate_every
+        Steps between validations; checkpoints of the best weights follow them.
+    validation_samples
+        Largest number of validation windows, spread evenly over the split.
+    patience
+        Validations without a better loss before the run stops early; ``null`` never stops.
+    checkpoint_every
+        Steps between checkpoints.
+    checkpoint_minutes
+        Minutes between checkpoints, whichever comes first.
+    keep_checkpoints
+        Older ones are removed.
+    accumulate
+        Each rank computes its part of the batch in this many pieces, one after another, which
+        needs less memory and changes nothing else.
+    compression
+        ``none``, or ``fp16``: gradients travel between ranks in two bytes.
+    stall_minutes
+        A rank that makes no progress for so long shows where it is stuck and ends the job.
+    """
+
+    steps: int = 1000
+    global_batch: int = 8
+    seed: int = 0
+    validate_every: int = 250
+    validation_samples: int = 48
+    patience: int | None = None
+    checkpoint_every: int = 250
+    checkpoint_minutes: float = 10.0
+    keep_checkpoints: int = 3
+    accumulate: int = 1
+    compression: str = "none"
+    stall_minutes: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        for name in (
+            "steps global_batch validate_every validation_samples checkpoint_every "
+            "keep_checkpoints accumulate"
+        ).split():
+            require(getattr(self, name) >= 1, f"training.{name} must be at least 1")
+        choice("training.compression", self.compression, COMPRESSIONS)
+        require(self.checkpoint_minutes > 0, "training.checkpoint_minutes must be positive")
+        require(self.stall_minutes > 0, "training.stall_minutes must be positive")
+        require(
+            self.patience is None or self.patience >= 1,
+            "training.patience must be null or at least 1",
+        )
+
+
+@dataclass(frozen=True)
+class BalanceSection:
+    """How the global batch is divided over the ranks; the result of a run does not depend on it.
+
+    Attributes
+    ----------
+    mode
+        ``equal``; ``static``, by a probe of every rank's speed at the start; ``dynamic``, by the
+        same and then by the step times seen; or ``manual``.
+    shares
+        Samples of each rank for ``manual``, one number per rank.
+    every
+        Steps between two looks at the step times in ``dynamic``.
+    """
+
+    mode: str = "equal"
+    shares: tuple[int, ...] | None = None
+    every: int = 50
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        choice("balance.mode", self.mode, BALANCE_MODES)
+        require(
+            (self.mode == "manual") == (self.shares is not None),
+            "balance.shares belongs to mode manual: give both or neither",
+        )
+        require(
+            self.shares is None or min(self.shares, default=-1) >= 0,
+            "balance.shares must be one number of samples per rank, 0 or more",
+        )
+        require(self.every >= 1, "balance.every must be at least 1")
+
+
+class Sections:
+    """What all whole configurations can do."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionaries and lists, ready for YAML."""
+        plain: dict[str, Any] = _lists(dataclasses.asdict(self))  # type: ignore[call-overload]
+        return plain
+
+    def to_flat_dict(self) -> dict[str, Any]:
+        """All settings by their full name, such as ``optimiser.learning_rate``."""
+        return _flat(self.to_dict())
+
+
+def require_shares(balance: BalanceSection, training: TrainingSection) -> None:
+    """Refuse manual shares that are not the batch."""
+    shares, batch = balance.shares, training.global_batch
+    require(
+        shares is None or sum(shares) == batch,
+        f"balance.shares add up to {sum(shares or ())}, but training.global_batch is {batch}",
+    )
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _lists(item) for key, item in value.items()}
+    return [_lists(item) for item in value] if isinstance(value, tuple | list) else value

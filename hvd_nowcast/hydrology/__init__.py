@@ -1,0 +1,1 @@
+"""Where rain on each place goes, and when it arrives: networks, travel times, contributions."""

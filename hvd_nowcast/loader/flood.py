@@ -1,0 +1,276 @@
+"""Samples of a watershed: a window of rain frames, one gauge, its series and what it will carry.
+
+Shapes: b batch, t time steps (past and future), l lead times, y rows, x columns, s series.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from hvd_nowcast.hydrology.watershed import Watershed
+from hvd_nowcast.loader.assignment import SampleOrder
+from hvd_nowcast.loader.feed import Feed
+from hvd_nowcast.loader.pipeline import MISSING, WindowReader
+from hvd_nowcast.shards.schema import Packing
+
+# Series of every gauge before the inflows: scaled discharge, whether it is known, evaporation.
+FIXED_SERIES = 3
+
+
+@dataclass(frozen=True)
+class FlowScaling:
+    """Discharge to numbers a network likes, per gauge: ``z = (f(Q) - mean) / deviation``.
+
+    Attributes
+    ----------
+    transform
+        f: ``none`` or ``square-root``.
+    mean, deviation
+        Of f(Q) over the training split, one per gauge.
+    rain
+        Root mean square of the wet rain of the training split in mm h-1, which rain is divided by.
+    """
+
+    transform: str
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    rain: float
+
+    def forward(self, discharge: NDArray[Any], gauge: Any = slice(None)) -> NDArray[np.float32]:
+        """Scaled discharge of some gauges on the last axis; NaN stays NaN."""
+        values = np.sqrt(discharge) if self.transform == "square-root" else discharge
+        mean, deviation = (np.array(part)[gauge] for part in (self.mean, self.deviation))
+        return ((values - mean) / deviation).astype(np.float32)
+
+    def inverse(self, scaled: NDArray[Any], gauge: Any = slice(None)) -> NDArray[np.float64]:
+        """Discharge in m3/s, never negative."""
+        mean, deviation = (np.array(part)[gauge] for part in (self.mean, self.deviation))
+        values = np.maximum(scaled * deviation + mean, 0.0)
+        return values**2 if self.transform == "square-root" else values
+
+
+def fit_flow_scaling(transform: str, discharge: NDArray[np.float32], rain: float) -> FlowScaling:
+    """Fit on the discharge of the training split, shape (t, gauges)."""
+    values = np.sqrt(discharge) if transform == "square-root" else discharge
+    deviation = np.nanstd(values.astype(np.float64), 0)
+    return FlowScaling(
+        transform,
+        tuple(np.nanmean(values.astype(np.float64), 0).tolist()),
+        tuple(np.where(deviation > 0, deviation, 1.0).tolist()),
+        rain,
+    )
+
+
+class WatershedSamples:
+    """Cuts samples out of the series of a watershed.
+
+    Parameters
+    ----------
+    watershed
+        With the gauges that are wanted.
+    scaling
+        Of the discharge.
+    train
+        Which times are of the training split, shape (t,).
+    steps_in, steps_out
+        Past steps and lead times.
+    """
+
+    def __init__(
+        self,
+        watershed: Watershed,
+        scaling: FlowScaling,
+        train: NDArray[np.bool_],
+        steps_in: int,
+        steps_out: int,
+    ) -> None:
+        self._times = watershed.times
+        self._in, self._out = steps_in, steps_out
+        self.discharge = scaling.forward(watershed.discharge)
+        pet = watershed.pet[:, None] if watershed.pet.size else np.zeros((len(self._times), 1))
+        self._forcing = _standardised(np.concatenate([pet, watershed.inflow], 1), train)
+        self.series_count = FIXED_SERIES - 1 + self._forcing.shape[1]
+
+    def place(self, start_time: np.datetime64) -> int:
+        """Index of the newest known step of a window in the series."""
+        return int(np.searchsorted(self._times, start_time))
+
+    def series(self, place: int, gauge: int) -> NDArray[np.float32]:
+        """What is known at a time: past series, then zeros, shape (t, s)."""
+        past = slice(place - self._in + 1, place + 1)
+        flow = self.discharge[past, gauge]
+        known = np.isfinite(flow)
+        columns = [np.where(known, flow, 0.0), known, *self._forcing[past].T]
+        series = np.zeros((self._in + self._out, self.series_count), np.float32)
+        series[: self._in] = np.stack(columns, 1)
+        return series
+
+    def target(self, place: int, gauge: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Scaled discharge to come and whether it is known, both (l,)."""
+        coming = self.discharge[place + 1 : place + 1 + self._out, gauge]
+        known = np.isfinite(coming)
+        return np.where(known, coming, 0.0).astype(np.float32), known.astype(np.float32)
+
+
+def _standardised(values: NDArray[Any], train: NDArray[np.bool_]) -> NDArray[np.float32]:
+    mean, deviation = np.nanmean(values[train], 0), np.nanstd(values[train], 0)
+    scaled = (values - mean) / np.where(deviation > 0, deviation, 1.0)
+    return np.nan_to_num(scaled).astype(np.float32)
+
+
+class FloodBatches:
+    """Turns pairs of window and gauge into batches.
+
+    A batch is a dictionary of ``rain`` (stored codes (b, t, y, x)), ``gauge`` (b,), ``series``
+    (b, t, s), ``target`` and ``weight`` (b, l).
+
+    Parameters
+    ----------
+    samples
+        Series and targets.
+    reader
+        Rain frames of the windows.
+    packing
+        How codes are stored.
+    grid_shape
+        Rows and columns.
+    """
+
+    def __init__(
+        self,
+        samples: WatershedSamples,
+        reader: WindowReader,
+        packing: Packing,
+        grid_shape: tuple[int, int],
+    ) -> None:
+        self._samples = samples
+        self._reader = reader
+        self._packing = packing
+        self._shape = grid_shape
+        self._feed = Feed()
+        index = reader.index
+        self.places = np.array([samples.place(index.start_time(w)) for w in range(len(index))])
+        gauges = samples.discharge.shape[1]
+        pairs = [(w, g) for w in range(len(index)) for g in range(gauges)]
+        # A window without anything to compare with teaches nothing.
+        self.pairs = [(w, g) for w, g in pairs if samples.target(self.places[w], g)[1].any()]
+
+    def sample(self, pair: tuple[int, int]) -> dict[str, Any]:
+        """One window and gauge."""
+        window, gauge = pair
+        place = self.places[window]
+        target, weight = self._samples.target(place, gauge)
+        return {
+            "rain": self._reader.read(window),
+            "gauge": np.int32(gauge),
+            "series": self._samples.series(place, gauge),
+            "target": target,
+            "weight": weight,
+        }
+
+    def training(
+        self, seed: int, global_batch: int, part: slice, steps: range
+    ) -> Iterator[dict[str, tf.Tensor]]:
+        """Part of one rank of the global batches of some steps."""
+        size = len(range(global_batch)[part])
+        if not size:
+            return iter([self._empty()] * len(steps))
+        order = SampleOrder(np.ones(len(self.pairs)), seed)
+
+        def samples() -> Iterator[dict[str, Any]]:
+            for step in steps:
+                for number in order.batch(global_batch, step)[part]:
+                    yield self.sample(self.pairs[number])
+
+        return self._feed.iterate(self._feed.dataset(samples, self._signature(), size))
+
+    def in_order(self, numbers: Sequence[int], batch: int) -> Iterator[dict[str, tf.Tensor]]:
+        """Given samples in their order."""
+
+        def samples() -> Iterator[dict[str, Any]]:
+            for number in numbers:
+                yield self.sample(self.pairs[number])
+
+        return self._feed.iterate(self._feed.dataset(samples, self._signature(), batch))
+
+    def describe(self, seed: int, global_batch: int, part: slice, step: int) -> str:
+        """Windows and gauges of one rank in one step, for a message."""
+        order = SampleOrder(np.ones(len(self.pairs)), seed)
+        pairs = [self.pairs[n] for n in order.batch(global_batch, step)[part]][:4]
+        starts = [str(self._reader.index.start_time(window)) for window, _ in pairs]
+        return ", ".join(f"{start} gauge {g}" for start, (_, g) in zip(starts, pairs, strict=True))
+
+    def _signature(self) -> dict[str, tf.TensorSpec]:
+        one = self._shapes()
+        return {name: tf.TensorSpec(shape, dtype) for name, (shape, dtype) in one.items()}
+
+    def _empty(self) -> dict[str, tf.Tensor]:
+        return {n: tf.zeros((0, *shape), dtype) for n, (shape, dtype) in self._shapes().items()}
+
+    def _shapes(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+        samples = self._samples
+        steps, leads = samples.series(self.places[0], 0).shape[0], len(samples.target(0, 0)[0])
+        return {
+            "rain": ((steps, *self._shape), self._packing.dtype),
+            "gauge": ((), tf.int32),
+            "series": ((steps, samples.series_count), tf.float32),
+            "target": ((leads,), tf.float32),
+            "weight": ((leads,), tf.float32),
+        }
+
+
+class RainDecoder:
+    """Stored codes to scaled rain, where missing pixels take the mean of a gauge's known ones.
+
+    Parameters
+    ----------
+    packing
+        How codes are decoded.
+    rain
+        What the rain rate is divided by, mm h-1.
+    weight
+        Contribution of the pixels, shape (gauges, y, x).
+    steps_in
+        Past steps; with ``future_rain`` false the steps after them are dry.
+    future_rain
+        Whether the rain of the lead times may be used.
+    """
+
+    def __init__(
+        self,
+        packing: Packing,
+        rain: float,
+        weight: NDArray[np.float32],
+        steps_in: int,
+        future_rain: bool,
+    ) -> None:
+        table = packing.table() / rain
+        self._table = np.where(np.isnan(table), MISSING, np.maximum(table, 0.0)).astype(np.float32)
+        self._weight = weight
+        self._steps_in = steps_in
+        self._future_rain = future_rain
+
+    def __call__(self, codes: tf.Tensor, gauge: tf.Tensor) -> tf.Tensor:
+        """Codes (b, t, y, x) and gauge (b,) to rain (b, t, y, x)."""
+        frames = tf.gather(tf.constant(self._table), tf.cast(codes, tf.int32))
+        return self.filled(frames, gauge)
+
+    def filled(self, frames: tf.Tensor, gauge: tf.Tensor) -> tf.Tensor:
+        """Scaled rain with `MISSING` where there is none, to rain everywhere."""
+        valid = tf.minimum(frames - MISSING, 1.0)
+        rain = tf.nn.relu(frames)
+        share = tf.gather(tf.constant(self._weight), gauge)[:, None] * valid
+        mean = tf.math.divide_no_nan(
+            tf.reduce_sum(share * rain, (2, 3), True), tf.reduce_sum(share, (2, 3), True)
+        )
+        rain = rain + (1.0 - valid) * mean
+        if self._future_rain:
+            return rain
+        known = tf.cast(tf.range(tf.shape(rain)[1]) < self._steps_in, rain.dtype)
+        return rain * known[:, None, None]

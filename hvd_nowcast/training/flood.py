@@ -1,0 +1,255 @@
+"""The flood model as the training loop sees it: from a watershed's shards to batches and sums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from hvd_nowcast.config import FloodConfig
+from hvd_nowcast.errors import ConfigError, ShardError
+from hvd_nowcast.hydrology.contribution import Contribution, travel_time_classes
+from hvd_nowcast.hydrology.watershed import Watershed
+from hvd_nowcast.loader.assignment import equal_shares, rank_slice, spread_evenly
+from hvd_nowcast.loader.flood import (
+    FloodBatches,
+    FlowScaling,
+    RainDecoder,
+    WatershedSamples,
+    fit_flow_scaling,
+)
+from hvd_nowcast.loader.pipeline import WindowReader
+from hvd_nowcast.models.flood import ContributionMaps, FloodSizes, build_flood
+from hvd_nowcast.shards.index import build_index
+from hvd_nowcast.shards.manifest import Manifest
+from hvd_nowcast.shards.reader import ReaderPool
+from hvd_nowcast.shards.watershed import load_watershed
+from hvd_nowcast.training.data_facts import store_data_facts
+from hvd_nowcast.training.flood_loss import flood_loss
+from hvd_nowcast.training.linear_start import fit_linear_path
+from hvd_nowcast.training.run_folder import RunFolder
+
+VALIDATION_BATCH = 32
+LINEAR_SAMPLES = 20_000
+
+
+class FloodData:
+    """A watershed opened for one model: gauges, scaling, contributions, samples of every split.
+
+    Parameters
+    ----------
+    config
+        The whole configuration.
+    run
+        Where the scaling is kept.
+    folder
+        Other shards than the configuration's.
+    """
+
+    def __init__(self, config: FloodConfig, run: RunFolder, folder: Path | None = None) -> None:
+        data = config.data
+        self.folder = folder or Path(data.shards)
+        self.manifest = Manifest.load(self.folder)
+        self.watershed = choose_gauges(load_watershed(self.folder, self.manifest), data.gauges)
+        self.pool = ReaderPool(self.folder)
+        self._config = config
+        train = _times_of(self.manifest, "train", self.watershed.times)
+        self.scaling = self._scaling(run, train)
+        self.samples = WatershedSamples(
+            self.watershed, self.scaling, train, data.frames_in, data.frames_out
+        )
+        shape = self.manifest.grid.shape
+        fields = self.watershed.contributions(config.hydrology, shape)
+        self.maps = contribution_maps(fields, self.manifest.step_seconds, config.model.heads)
+        self.sizes = FloodSizes(data.frames_in, data.frames_out, self.samples.series_count)
+        self.decode = RainDecoder(
+            self.manifest.packing,
+            self.scaling.rain,
+            self.maps.weight,
+            data.frames_in,
+            data.future_rain,
+        )
+
+    def batches(self, split: str) -> FloodBatches:
+        """Samples of a split.
+
+        Raises
+        ------
+        ShardError
+            When it has none.
+        """
+        data = self._config.data
+        index = build_index(self.manifest, split, data.frames_in, data.frames_out)
+        steps = data.frames_in + data.frames_out
+        if not len(index):
+            raise ShardError(
+                self.folder,
+                f"the {split} split has no {steps} time steps in a row",
+                "Build the shards with another --split, or use fewer frames_in and frames_out",
+            )
+        reader = WindowReader(index, self.pool)
+        shape = self.manifest.grid.shape
+        batches = FloodBatches(self.samples, reader, self.manifest.packing, shape)
+        if not batches.pairs:
+            raise ShardError(
+                self.folder,
+                f"no gauge has a discharge in the {split} split",
+                "Choose other data.gauges, or another --split",
+            )
+        return batches
+
+    def _scaling(self, run: RunFolder, train: NDArray[np.bool_]) -> FlowScaling:
+        if run.has("scaler.json"):
+            known = run.read_json("scaler.json")
+            lists = {name: tuple(known[name]) for name in ("mean", "deviation")}
+            return FlowScaling(known["transform"], rain=known["rain"], **lists)
+        discharge = self.watershed.discharge[train]
+        silent = np.flatnonzero(~np.isfinite(discharge).any(0))
+        if silent.size:
+            names = ", ".join(self.watershed.gauges[n] for n in silent[:5])
+            raise ShardError(
+                self.folder,
+                f"gauge {names} has no discharge in the training split",
+                "Leave it out with data.gauges, or give another --split",
+            )
+        rain = _root_mean_square_rain(self.manifest, self.pool)
+        scaling = fit_flow_scaling(self._config.data.transform, discharge, rain)
+        run.write_json("scaler.json", {"kind": "flow", **asdict(scaling)})
+        return scaling
+
+
+class FloodTask:
+    """The flood model on a watershed.
+
+    Parameters
+    ----------
+    config
+        The whole configuration.
+    run
+        Where scaling and facts of the data are kept.
+    """
+
+    def __init__(self, config: FloodConfig, run: RunFolder) -> None:
+        self._config = config
+        self._data = FloodData(config, run)
+        store_data_facts(self._data.manifest, run)
+        self._train, self._validation = (self._data.batches(s) for s in ("train", "validation"))
+        self.network = build_flood(config.model, self._data.maps, self._data.sizes)
+        self.model = self.network.model
+        self.windows = len(self._train.pairs)
+        self.planned_targets = float(config.training.global_batch * config.data.frames_out)
+
+    def initialise(self) -> None:
+        """Solve the linear path by least squares, so that training starts from its answer."""
+        if self._config.model.heads:
+            chosen = spread_evenly(len(self._train.pairs), LINEAR_SAMPLES).tolist()
+            held = spread_evenly(len(self._validation.pairs), LINEAR_SAMPLES).tolist()
+            fit_linear_path(
+                self.network,
+                map(self._decoded, self._train.in_order(chosen, VALIDATION_BATCH)),
+                map(self._decoded, self._validation.in_order(held, VALIDATION_BATCH)),
+            )
+
+    def forward(self, batch: dict[str, tf.Tensor], training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        """Loss sum and known targets, see `Task`."""
+        batch = self._decoded(batch)
+        inputs = {name: batch[name] for name in ("rain", "gauge", "series")}
+        forecast = self.model(inputs, training=training)
+        target, weight = (tf.cast(batch[name], forecast.dtype) for name in ("target", "weight"))
+        loss = flood_loss(self._config.model, forecast, target, weight)
+        return loss / self.planned_targets, tf.reduce_sum(weight) / self.planned_targets
+
+    def training_batches(self, part: slice, steps: range) -> Iterator[dict[str, tf.Tensor]]:
+        """Part of one rank of the global batches of some steps."""
+        training = self._config.training
+        return self._train.training(training.seed, training.global_batch, part, steps)
+
+    def validation_batches(self, rank: int, ranks: int) -> Iterator[dict[str, tf.Tensor]]:
+        """Part of one rank of the validation samples."""
+        limit = self._config.training.validation_samples
+        numbers = spread_evenly(len(self._validation.pairs), limit)
+        part = rank_slice(equal_shares(len(numbers), ranks), rank)
+        return self._validation.in_order(numbers[part].tolist(), VALIDATION_BATCH)
+
+    def describe_samples(self, part: slice, step: int) -> str:
+        """Windows and gauges of a part of a global batch."""
+        training = self._config.training
+        return self._train.describe(training.seed, training.global_batch, part, step)
+
+    def close(self) -> None:
+        """Close the shards."""
+        self._data.pool.close()
+
+    def _decoded(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {**batch, "rain": self._data.decode(batch["rain"], batch["gauge"])}
+
+
+def choose_gauges(watershed: Watershed, names: tuple[str, ...] | None) -> Watershed:
+    """The watershed with some of its gauges.
+
+    Raises
+    ------
+    ConfigError
+        When it has no gauge of a name.
+    """
+    if names is None:
+        return watershed
+    unknown = [name for name in names if name not in watershed.gauges]
+    if unknown:
+        raise ConfigError(
+            f"data.gauges: there is no gauge {unknown[0]}, the watershed has "
+            f"{', '.join(watershed.gauges[:10])}"
+        )
+    chosen = [watershed.gauges.index(name) for name in names]
+    return replace(
+        watershed,
+        gauges=names,
+        gauge_node=watershed.gauge_node[chosen],
+        discharge=watershed.discharge[:, chosen],
+    )
+
+
+def contribution_maps(
+    fields: list[Contribution], step_seconds: int, heads: int
+) -> ContributionMaps:
+    """Contributions as the network wants them: delays in time steps, classes by head."""
+    return ContributionMaps(
+        np.stack([field.weight for field in fields]),
+        np.stack([field.delay for field in fields]) * 3600.0 / step_seconds,
+        np.stack([travel_time_classes(field, max(1, heads)) for field in fields]),
+    )
+
+
+def _times_of(manifest: Manifest, split: str, times: NDArray[np.datetime64]) -> NDArray[np.bool_]:
+    inside = np.zeros(len(times), bool)
+    for entry in manifest.shards:
+        for segment in entry.segments if entry.split == split else ():
+            start = np.datetime64(segment.first_time, "s")
+            length = np.timedelta64(segment.frames * manifest.step_seconds, "s")
+            inside |= (times >= start) & (times < start + length)
+    return inside
+
+
+def _root_mean_square_rain(manifest: Manifest, pool: ReaderPool) -> float:
+    table = manifest.packing.table().astype(np.float64)
+    counts = np.zeros(len(table))
+    for entry in manifest.shards:
+        if entry.split == "train":
+            for start in range(0, entry.frames, 64):
+                codes = pool.read_codes(entry.file, start, min(entry.frames, start + 64))
+                counts += np.bincount(codes.ravel(), minlength=len(table))
+    wet = np.flatnonzero((np.nan_to_num(table) > 0) & (counts > 0))
+    return float(np.sqrt(np.average(table[wet] ** 2, weights=counts[wet]))) if wet.size else 1.0
+
+
+def facts_for_report(data: FloodData) -> dict[str, Any]:
+    """What a report says of the gauges."""
+    return {
+        name: float(area)
+        for name, area in zip(data.watershed.gauges, data.maps.pixels, strict=True)
+    }

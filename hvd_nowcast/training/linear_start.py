@@ -1,0 +1,68 @@
+"""Least squares for the linear path of the flood network, which gradient steps find only slowly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from hvd_nowcast.models.flood import LAST_KNOWN, LINEAR, LINEAR_INPUTS, FloodNetwork
+
+# Ridge penalties to choose from, by the error on the validation split.
+PENALTIES = (1e-3, 1e-1, 1.0, 10.0, 100.0, 1000.0)
+
+Array = NDArray[np.float64]
+
+
+def fit_linear_path(
+    network: FloodNetwork,
+    train: Iterable[dict[str, Any]],
+    validation: Iterable[dict[str, Any]],
+) -> None:
+    """Set the weights of the linear path by ridge regression (Hoerl and Kennard 1970).
+
+    Parameters
+    ----------
+    network
+        As it was built: its other paths give zero.
+    train, validation
+        Decoded batches.
+    """
+    inputs, wanted = _gathered(network, train)
+    held_inputs, held_wanted = _gathered(network, validation)
+    square, right = inputs.T @ inputs, inputs.T @ wanted
+    solutions = [
+        np.linalg.solve(square + penalty * np.eye(len(square)), right) for penalty in PENALTIES
+    ]
+    errors = [np.mean((held_inputs @ s - held_wanted) ** 2) for s in solutions]
+    best = solutions[int(np.argmin(errors))]
+    layer = network.tail.get_layer(LINEAR)
+    kernel, bias = layer.kernel, layer.bias
+    outputs = bias.shape[0] // best.shape[1]
+    # Each lead time's outputs follow each other: a mean and a deviation, or quantiles.
+    spread = np.zeros((best.shape[1], outputs))
+    spread[:, : 1 if network.has_deviation else outputs] = 1.0
+    weights = (best[:, :, None] * spread).reshape(len(best), -1)
+    kernel.assign(weights[1:].astype(kernel.dtype))
+    bias.assign(weights[0].astype(bias.dtype))
+
+
+def _gathered(network: FloodNetwork, batches: Iterable[dict[str, Any]]) -> tuple[Array, Array]:
+    """Inputs of the linear path with a leading 1, and the change from the last known discharge."""
+    tail = network.tail
+    layers = [tail.get_layer(LINEAR_INPUTS).output, tail.get_layer(LAST_KNOWN).output]
+    inside = keras.Model(tail.inputs, layers)
+    inputs, wanted = [], []
+    for batch in batches:
+        heads = [head([batch["rain"], batch["gauge"]]) for head in network.heads]
+        newest, last = inside([tf.concat(heads, -1), batch["series"]])
+        complete = batch["weight"].numpy().all(1)
+        change = batch["target"].numpy() - np.asarray(last)[..., 0]
+        flat = np.asarray(newest, np.float64)[complete]
+        inputs.append(np.concatenate([np.ones((len(flat), 1)), flat], 1))
+        wanted.append(change[complete].astype(np.float64))
+    return np.concatenate(inputs), np.concatenate(wanted)
