@@ -29,6 +29,8 @@ def build() -> keras.Model:
 class Nowcast:
     """Mean square error of the network, as every contender has it."""
 
+    branches = None
+
     def __init__(self, global_batch: int) -> None:
         self.model = build()
         self.planned_targets = float(global_batch * SIDE * SIDE * FRAMES_OUT)

@@ -5,6 +5,7 @@ check themselves when they are made, so nothing heavy starts from a wrong value.
 """
 
 from hvd_nowcast.config.flood import (
+    BranchesSection,
     FloodConfig,
     FloodDataSection,
     FloodModelSection,
@@ -22,6 +23,7 @@ from hvd_nowcast.config.sections import BalanceSection, OptimiserSection, Traini
 
 __all__ = [
     "BalanceSection",
+    "BranchesSection",
     "Config",
     "DataSection",
     "FloodConfig",

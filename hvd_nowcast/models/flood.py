@@ -28,6 +28,7 @@ LINEAR_STEPS = 8
 CORRECTION_WIDTH = 8
 # Pixels of a head are squares of this side: neighbouring heads look at different scales.
 SCALES = (1, 2, 4)
+BLOCK = "contribution"
 # Channels that pass a head untouched: what falls and what arrives.
 PLAIN = 2
 LINEAR, LINEAR_INPUTS, LAST_KNOWN = "linear", "linear_inputs", "last_known"
@@ -110,6 +111,11 @@ class FloodNetwork:
     tail: keras.Model
     has_deviation: bool
 
+    @property
+    def shared(self) -> list[keras.Variable]:
+        """Weights that several heads have: the correction of the contributions."""
+        return [v for v in self.model.trainable_variables if v.path.startswith(BLOCK)]
+
 
 def build_flood(
     section: FloodModelSection, maps: ContributionMaps, sizes: FloodSizes
@@ -140,7 +146,7 @@ def _build(section: FloodModelSection, maps: ContributionMaps, sizes: FloodSizes
     gauge = keras.Input((), dtype="int32", name="gauge")
     series = keras.Input((sizes.steps, sizes.series), name="series")
     block = PixelContribution(
-        known, section.contribution and section.learn_contribution, name="contribution"
+        known, section.contribution and section.learn_contribution, name=BLOCK
     )
     heads = tuple(
         _head(section, block, known, (rain, gauge), number) for number in range(section.heads)
@@ -306,7 +312,7 @@ def _tail(section: FloodModelSection, sizes: FloodSizes, features: int) -> keras
     ahead = states[:, sizes.steps_in :]
     nonlinear = layers.Dense(count, kernel_initializer="zeros", name="from_states")(ahead)
     # The network starts as persistence of the newest known discharge.
-    last = LastKnown(sizes.steps_in, name=LAST_KNOWN)(series)
+    last = LastKnown(sizes.steps_in, (sizes.steps_out, count), name=LAST_KNOWN)(series)
     if not section.heads:
         output = layers.Add(name="discharge")([nonlinear, last])
         return keras.Model([gathered, series], output, name="tail")
@@ -334,16 +340,26 @@ def _linear_inputs(
 
 
 class LastKnown(layers.Layer):
-    """The newest known discharge, in series 0; series 1 tells where it is known."""
+    """The newest known discharge, in series 0; series 1 tells where it is known.
 
-    def __init__(self, steps_in: int, **options: str) -> None:
+    Parameters
+    ----------
+    steps_in
+        Steps of the past.
+    shape
+        Lead times and outputs, which all start from it.
+    """
+
+    def __init__(self, steps_in: int, shape: tuple[int, int], **options: str) -> None:
         super().__init__(**options)
         self._steps_in = steps_in
+        self._shape = shape
 
     def call(self, series: tf.Tensor) -> tf.Tensor:
-        """(b, t, s) to (b, 1, 1); 0, the mean, where nothing is known."""
+        """(b, t, s) to (b, leads, outputs); 0, the mean, where nothing is known."""
         known = series[:, : self._steps_in, 1]
         steps = tf.range(1, self._steps_in + 1, dtype=series.dtype)
         newest = tf.argmax(known * steps, axis=1)
         value = tf.gather(series[:, :, 0], newest, batch_dims=1)
-        return value[:, None, None]
+        # At full size: Keras adds (2, 1, 1) to (2, 2, 1) as if it were a bias of the channels.
+        return tf.tile(value[:, None, None], (1, *self._shape))

@@ -7,6 +7,20 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 
+class RankGroup(Protocol):
+    """Some of the ranks, for tensors alone."""
+
+    @property
+    def size(self) -> int:
+        """Number of ranks in the group."""
+
+    def sum_tensors(self, tensors: Sequence[Any], name: str = "sums") -> list[Any]:
+        """Sum of each tensor over the group, see `Communicator.sum_tensors`."""
+
+    def concatenate(self, tensor: Any, name: str) -> Any:
+        """Tensors of all ranks of the group along their first axis, which may differ in length."""
+
+
 class Communicator(Protocol):
     """What the program needs to know of the other ranks.
 
@@ -36,8 +50,17 @@ class Communicator(Protocol):
             The collective is matched by it across ranks.
         """
 
-    def broadcast_variables(self, variables: Sequence[Any]) -> None:
-        """Give every rank the values that rank 0 has."""
+    def group(self, groups: Sequence[Sequence[int]]) -> RankGroup:
+        """The one of some groups that this rank belongs to.
+
+        Parameters
+        ----------
+        groups
+            Ranks of each group, rising; every rank is in one of them.
+        """
+
+    def broadcast_variables(self, variables: Sequence[Any], root: int = 0) -> None:
+        """Give every rank the values that one of them has."""
 
     def gather(self, value: Any) -> list[Any]:
         """One value of each rank, in rank order, on every rank; anything JSON can hold."""
@@ -63,7 +86,15 @@ class SingleProcess:
         """The tensors themselves."""
         return list(tensors)
 
-    def broadcast_variables(self, variables: Sequence[Any]) -> None:
+    def concatenate(self, tensor: Any, name: str) -> Any:
+        """The tensor itself."""
+        return tensor
+
+    def group(self, groups: Sequence[Sequence[int]]) -> RankGroup:
+        """Itself."""
+        return self
+
+    def broadcast_variables(self, variables: Sequence[Any], root: int = 0) -> None:
         """Nobody to send to."""
 
     def gather(self, value: Any) -> list[Any]:

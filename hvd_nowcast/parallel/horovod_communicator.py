@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from hvd_nowcast.parallel.communicator import RankGroup, SingleProcess
+
 
 class HorovodCommunicator:
     """Sums by Horovod, values by a communicator of our own; both on one MPI.
@@ -30,6 +32,7 @@ class HorovodCommunicator:
         self.rank: int = world.Get_rank()
         self.size: int = world.Get_size()
         self.local_rank: int = horovod.local_rank()
+        self._sets: dict[tuple[int, ...], Any] = {}
 
     def sum_tensors(self, tensors: Sequence[Any], name: str = "sums") -> list[Any]:
         """Sum of each tensor over all ranks, in one grouped all-reduce."""
@@ -38,11 +41,28 @@ class HorovodCommunicator:
         )
         return summed
 
-    def broadcast_variables(self, variables: Sequence[Any]) -> None:
-        """Give every rank the values that rank 0 has."""
+    def group(self, groups: Sequence[Sequence[int]]) -> RankGroup:
+        """The one of some groups that this rank belongs to; collective."""
+        found: RankGroup = SingleProcess()
+        for ranks in groups:
+            # Every rank announces every group, in the same order.
+            together = self._process_set(tuple(ranks)) if len(ranks) > 1 else None
+            if self.rank in ranks and together is not None:
+                found = HorovodGroup(self._horovod, together, len(ranks))
+        return found
+
+    def _process_set(self, ranks: tuple[int, ...]) -> Any:
+        if len(ranks) == self.size:
+            return self._horovod.global_process_set
+        if ranks not in self._sets:  # Horovod refuses a second set of the same ranks.
+            self._sets[ranks] = self._horovod.add_process_set(list(ranks))
+        return self._sets[ranks]
+
+    def broadcast_variables(self, variables: Sequence[Any], root: int = 0) -> None:
+        """Give every rank the values that one of them has."""
         # Horovod wants TensorFlow variables, not the Keras objects around them.
         self._horovod.broadcast_variables(
-            [getattr(variable, "value", variable) for variable in variables], root_rank=0
+            [getattr(variable, "value", variable) for variable in variables], root_rank=root
         )
 
     def gather(self, value: Any) -> list[Any]:
@@ -70,3 +90,33 @@ class HorovodCommunicator:
         """Wait for all ranks, then stop Horovod; mpi4py ends MPI with the process."""
         self.barrier()
         self._horovod.shutdown()
+
+
+class HorovodGroup:
+    """Some of the ranks: a Horovod process set.
+
+    Parameters
+    ----------
+    horovod
+        The initialised module ``horovod.tensorflow``.
+    process_set
+        The ranks.
+    size
+        How many they are.
+    """
+
+    def __init__(self, horovod: Any, process_set: Any, size: int) -> None:
+        self._horovod = horovod
+        self._process_set = process_set
+        self.size = size
+
+    def sum_tensors(self, tensors: Sequence[Any], name: str = "sums") -> list[Any]:
+        """Sum of each tensor over the group, in one grouped all-reduce."""
+        summed: list[Any] = self._horovod.grouped_allreduce(
+            list(tensors), op=self._horovod.Sum, name=name, process_set=self._process_set
+        )
+        return summed
+
+    def concatenate(self, tensor: Any, name: str) -> Any:
+        """Tensors of the group along their first axis."""
+        return self._horovod.allgather(tensor, name=name, process_set=self._process_set)

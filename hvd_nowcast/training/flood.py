@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from hvd_nowcast import console
 from hvd_nowcast.config import FloodConfig
 from hvd_nowcast.errors import ConfigError, ShardError
 from hvd_nowcast.hydrology.contribution import Contribution, travel_time_classes
@@ -25,6 +27,8 @@ from hvd_nowcast.loader.flood import (
 )
 from hvd_nowcast.loader.pipeline import WindowReader
 from hvd_nowcast.models.flood import ContributionMaps, FloodSizes, build_flood
+from hvd_nowcast.parallel.branches import Branches, ReplicaLayout, at_least_one, place_branches
+from hvd_nowcast.parallel.communicator import Communicator
 from hvd_nowcast.shards.index import build_index
 from hvd_nowcast.shards.manifest import Manifest
 from hvd_nowcast.shards.reader import ReaderPool
@@ -36,6 +40,8 @@ from hvd_nowcast.training.run_folder import RunFolder
 
 VALIDATION_BATCH = 32
 LINEAR_SAMPLES = 20_000
+# Heads are timed on so many samples, the best of so many times.
+PROBED_SAMPLES, PROBED_STEPS = 8, 4
 
 
 class FloodData:
@@ -143,6 +149,49 @@ class FloodTask:
         self.model = self.network.model
         self.windows = len(self._train.pairs)
         self.planned_targets = float(config.training.global_batch * config.data.frames_out)
+        self.branches: Branches | None = None
+
+    def place(self, communicator: Communicator) -> None:
+        """Divide the heads over the ranks of a replica by their cost and the ranks' speed."""
+        width = self._config.branches.ranks_per_replica
+        if width == 1 or communicator.size == 1:
+            return
+        layout = ReplicaLayout(communicator.rank, communicator.size, width or communicator.size)
+        times = np.array(communicator.gather(self._head_seconds()))
+        costs = times.mean(0)
+        speeds = 1.0 / times.sum(1)
+        # One placement for all replicas: a place is as fast as its slowest rank.
+        places = speeds.reshape(layout.replicas, layout.width).min(0)
+        owners = place_branches(costs.tolist(), places.tolist())
+        parts = [head.trainable_variables for head in self.network.heads]
+        shared = {id(v) for v in self.network.shared}
+        own = [[v for v in part if id(v) not in shared] for part in parts]
+        self.branches = Branches(communicator, layout.width, owners, own)
+        if communicator.rank == 0:
+            heads = ", ".join(f"{1e3 * cost:.0f} ms" for cost in costs)
+            console.note(f"heads of {heads} on places {owners} of {layout.replicas} replicas")
+
+    def _head_seconds(self) -> list[float]:
+        """What forward and backward of each head take here."""
+        batch = next(self.training_batches(slice(0, PROBED_SAMPLES), range(1)))
+        batch = self._decoded(batch)
+        seconds = []
+        for head in self.network.heads:
+
+            @tf.function(jit_compile=False)  # type: ignore[untyped-decorator]
+            def take(head: Any = head) -> tf.Tensor:
+                with tf.GradientTape() as tape:
+                    total = tf.reduce_sum(head([batch["rain"], batch["gauge"]]))
+                gradients = tape.gradient(total, head.trainable_variables)
+                return total + sum(tf.reduce_sum(g) for g in gradients if g is not None)
+
+            times = []
+            for _ in range(PROBED_STEPS):
+                started = time.perf_counter()
+                take().numpy()
+                times.append(time.perf_counter() - started)
+            seconds.append(min(times))
+        return seconds
 
     def initialise(self) -> None:
         """Solve the linear path by least squares, so that training starts from its answer."""
@@ -158,11 +207,31 @@ class FloodTask:
     def forward(self, batch: dict[str, tf.Tensor], training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """Loss sum and known targets, see `Task`."""
         batch = self._decoded(batch)
-        inputs = {name: batch[name] for name in ("rain", "gauge", "series")}
-        forecast = self.model(inputs, training=training)
-        target, weight = (tf.cast(batch[name], forecast.dtype) for name in ("target", "weight"))
+        target, weight = batch["target"], batch["weight"]
+        if self.branches is None:
+            inputs = {name: batch[name] for name in ("rain", "gauge", "series")}
+            forecast = self.model(inputs, training=training)
+        else:
+            forecast, mine = self._forward_branches(self.branches, batch)
+            target, weight = at_least_one(target[mine]), at_least_one(weight[mine])
+        target, weight = (tf.cast(part, forecast.dtype) for part in (target, weight))
         loss = flood_loss(self._config.model, forecast, target, weight)
         return loss / self.planned_targets, tf.reduce_sum(weight) / self.planned_targets
+
+    def _forward_branches(
+        self, branches: Branches, batch: dict[str, tf.Tensor]
+    ) -> tuple[tf.Tensor, slice]:
+        """Forecast of the samples that this rank carries on, and which they are."""
+        inputs = [batch["rain"], batch["gauge"]]
+        dtype = self.network.tail.inputs[0].dtype
+        heads = self.network.heads
+        features = [heads[branch](inputs) for branch in branches.mine]
+        rain = tf.cast(batch["rain"], dtype)
+        joined = branches.exchange(features, heads[0].output.shape[-1], rain)
+        start, stop = branches.my_samples(tf.shape(rain)[0])
+        series = batch["series"][start:stop]
+        forecast = self.network.tail([at_least_one(joined), at_least_one(series)])
+        return forecast, slice(start, stop)
 
     def training_batches(self, part: slice, steps: range) -> Iterator[dict[str, tf.Tensor]]:
         """Part of one rank of the global batches of some steps."""
@@ -245,11 +314,3 @@ def _root_mean_square_rain(manifest: Manifest, pool: ReaderPool) -> float:
                 counts += np.bincount(codes.ravel(), minlength=len(table))
     wet = np.flatnonzero((np.nan_to_num(table) > 0) & (counts > 0))
     return float(np.sqrt(np.average(table[wet] ** 2, weights=counts[wet]))) if wet.size else 1.0
-
-
-def facts_for_report(data: FloodData) -> dict[str, Any]:
-    """What a report says of the gauges."""
-    return {
-        name: float(area)
-        for name, area in zip(data.watershed.gauges, data.maps.pixels, strict=True)
-    }

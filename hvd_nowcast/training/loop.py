@@ -103,6 +103,7 @@ class TrainingRun:
         self._run = run
         self._communicator = communicator
         self._task: Task = in_turn(communicator, lambda: open_task(config, run))
+        self._task.place(communicator)
         self._model = self._task.model
         self._optimiser = build_optimiser(config.optimiser, self._model)
         self._checkpoints = CheckpointFolder(run.checkpoints, config.training.keep_checkpoints)
@@ -194,16 +195,16 @@ class TrainingRun:
             waited = time.perf_counter() - started
             watchdog.doing(f"taking step {progress.step}", together=True)
             rate = self._learning_rate()
-            result = self._take.train(batch, rate, flag.raised)
+            result = self._take.train(batch, rate, flag.raised, self._overdue)
             self._require_finite(result, batch)
-            stop = bool(result.stop)
+            stop, save = bool(result.stop), bool(result.save)
             progress.step += 1
             seconds = time.perf_counter() - started
             progress.seconds += seconds
             sharing.record(waited + self._take.compute_seconds, seconds)
             bar.update()
             self._log(result, rate, bar, lines)
-            self._validate_and_save(flag, stop, watchdog)
+            self._validate_and_save(flag, stop, save, watchdog)
             if self._should_stop() or self._shares_changed():
                 return
             watchdog.doing("reading the next batch")
@@ -211,6 +212,8 @@ class TrainingRun:
 
     @property
     def _part(self) -> slice:
+        if self._task.branches is not None:
+            return self._task.branches.layout.batch_part(self._sharing.shares)
         return rank_slice(self._sharing.shares, self._communicator.rank)
 
     def _shares_changed(self) -> bool:
@@ -258,17 +261,29 @@ class TrainingRun:
         bar.set_postfix_str(f"loss {loss:.4f}, {speed:.1f} samples/s", refresh=False)
         lines.say(progress.step, loss, speed)
 
-    def _validate_and_save(self, flag: InterruptFlag, stop: bool, watchdog: Watchdog) -> None:
+    @property
+    def _overdue(self) -> bool:
+        minutes = self._config.training.checkpoint_minutes
+        return self._run.writable and time.monotonic() - self._saved_at > 60 * minutes
+
+    def _validate_and_save(
+        self, flag: InterruptFlag, stop: bool, save: bool, watchdog: Watchdog
+    ) -> None:
         training, progress = self._config.training, self._progress
         at_end = progress.step == training.steps
-        if at_end or progress.step % training.validate_every == 0:
+        validating = at_end or progress.step % training.validate_every == 0
+        comparing = progress.step % COMPARE_EVERY_STEPS == 0
+        stopping = stop and not at_end
+        saving = at_end or stopping or save or progress.step % training.checkpoint_every == 0
+        if self._task.branches is not None and (validating or comparing or saving):
+            watchdog.doing("gathering the branches", together=True)
+            self._task.branches.gather_weights(self._optimiser)
+        if validating:
             with averaged_weights(self._model, self._optimiser):
                 self._validate(watchdog)
-        if progress.step % COMPARE_EVERY_STEPS == 0:
+        if comparing:
             self._require_same_weights()
-        stopping = stop and not at_end
-        overdue = time.monotonic() - self._saved_at > 60 * training.checkpoint_minutes
-        if at_end or stopping or overdue or progress.step % training.checkpoint_every == 0:
+        if saving:
             watchdog.doing("saving a checkpoint")
             self._save()
         if stopping:
@@ -282,6 +297,9 @@ class TrainingRun:
         progress = self._progress
         sums = np.zeros(2)
         rank, ranks = self._communicator.rank, self._communicator.size
+        if self._task.branches is not None:
+            layout = self._task.branches.layout
+            rank, ranks = layout.replica, layout.replicas
         watchdog.doing("validating")
         for batch in self._task.validation_batches(rank, ranks):
             sums += self._take.evaluate(batch).numpy()

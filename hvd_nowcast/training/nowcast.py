@@ -18,6 +18,7 @@ from hvd_nowcast.loader.scaling import (
     scaling_to_dict,
 )
 from hvd_nowcast.models.nowcast import build_nowcast, size_multiple
+from hvd_nowcast.parallel.communicator import Communicator
 from hvd_nowcast.shards.build import build_shards
 from hvd_nowcast.shards.index import build_index
 from hvd_nowcast.shards.manifest import Manifest
@@ -70,8 +71,12 @@ class NowcastTask:
         self._loss = NowcastLoss(config.loss, scaling)
         self.model = build_nowcast(config.model, data.frames_in, data.frames_out)
         self.windows = len(train.index)
+        self.branches = None
         rows, columns = (data.crop, data.crop) if data.crop else shape
         self.planned_targets = float(training.global_batch * data.frames_out * rows * columns)
+
+    def place(self, communicator: Communicator) -> None:
+        """The nowcast has no branches."""
 
     def initialise(self) -> None:
         """Nothing beyond random weights."""

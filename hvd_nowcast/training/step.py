@@ -1,9 +1,9 @@
 """One optimiser step that is exact for any division of the global batch over ranks.
 
 Each rank reduces the *sum* of its loss gradient over valid targets. The number of valid targets,
-the loss sum and a wish to stop ride in the same collective; the division comes after. So an uneven,
-even an empty, part of the batch changes nothing but the order of the float sums. (An average of
-per-rank means would weigh a target by the share of its rank.)
+the loss sum and wishes to stop or save ride in the same collective; the division comes after. So an
+uneven, even an empty, part of the batch changes nothing but the order of the float sums. (An
+average of per-rank means would weigh a target by the share of its rank.)
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class StepResult(NamedTuple):
         Number of valid targets.
     finite
         False when the loss or a gradient was NaN or infinite; no update was made then.
-    stop
-        Whether any rank asked to stop.
+    stop, save
+        Whether any rank asked to stop, or to save.
     gradient_norm
         Global norm before clipping.
     """
@@ -43,6 +43,7 @@ class StepResult(NamedTuple):
     valid: tf.Tensor
     finite: tf.Tensor
     stop: tf.Tensor
+    save: tf.Tensor
     gradient_norm: tf.Tensor
 
 
@@ -118,6 +119,8 @@ class TrainingStep:
         self._clip_norm = clip_norm
         self._pieces = pieces
         self._compress = compress
+        variables = task.model.trainable_variables
+        self._variables = task.branches.trained(variables) if task.branches else variables
         self.compute_seconds = 0.0
         # No XLA: it was 1.6 times slower on a CPU, and it cannot hold Horovod's operations.
         self._whole = tf.function(self._train, jit_compile=False, reduce_retracing=True)
@@ -125,7 +128,9 @@ class TrainingStep:
         self._rest = tf.function(self._exchange, jit_compile=False)
         self._sums = tf.function(self._evaluate, jit_compile=False, reduce_retracing=True)
 
-    def train(self, batch: Any, learning_rate: float, stop: bool = False) -> StepResult:
+    def train(
+        self, batch: Any, learning_rate: float, stop: bool = False, save: bool = False
+    ) -> StepResult:
         """Update the model with this rank's part of a global batch.
 
         Parameters
@@ -134,27 +139,31 @@ class TrainingStep:
             Tensors of shape (b, ...), nested as the task likes; b may be 0.
         learning_rate
             Of this step.
-        stop
-            Whether this rank wants to stop after the step.
+        stop, save
+            Whether this rank wants to stop after the step, or to save its state.
         """
         started = time.perf_counter()
-        computed, result = self._whole(
-            batch, self._pieces_of(batch), *_scalars(learning_rate, stop)
-        )
+        scalars = _scalars(learning_rate, stop, save)
+        pieces = self._pieces_of(batch)
+        if not pieces:
+            self.compute_seconds = 0.0
+            return StepResult(*self._rest(self._nothing(), *scalars))
+        computed, result = self._whole(batch, pieces, *scalars)
         self.compute_seconds = float(computed) - started
         return StepResult(*result)
 
     def compute(self, batch: Any) -> list[tf.Tensor]:
         """Gradients, loss sum and valid targets of this rank; nothing is changed."""
         started = time.perf_counter()
-        sums: list[tf.Tensor] = self._compute(batch, self._pieces_of(batch))
+        pieces = self._pieces_of(batch)
+        sums: list[tf.Tensor] = self._compute(batch, pieces) if pieces else self._nothing()
         sums[0].numpy()  # Waits for a GPU.
         self.compute_seconds = time.perf_counter() - started
         return sums
 
-    def update(self, sums: list[tf.Tensor], learning_rate: float, stop: bool = False) -> StepResult:
+    def update(self, sums: list[tf.Tensor], learning_rate: float) -> StepResult:
         """Add up what `compute` gave on every rank, and update the model."""
-        return StepResult(*self._rest(sums, *_scalars(learning_rate, stop)))
+        return StepResult(*self._rest(sums, *_scalars(learning_rate, False, False)))
 
     def is_finite(self, batch: Any) -> bool:
         """Whether this rank's own gradients and loss of a batch are finite."""
@@ -171,39 +180,47 @@ class TrainingStep:
         sums = tf.stack(self._task.forward(batch, False))
         return self._task.planned_targets * tf.cast(sums, tf.float64)
 
+    def _nothing(self) -> list[tf.Tensor]:
+        # TensorFlow's convolutions fail on no sample at all. As inputs of the exchange, not inside
+        # its graph: control dependencies of constants are optimised away.
+        zero = tf.zeros((), self._task.model.output.dtype)
+        return [*(tf.zeros_like(variable.value) for variable in self._variables), zero, zero]
+
     def _train(
-        self, batch: Any, pieces: int, learning_rate: tf.Tensor, stop: tf.Tensor
+        self, batch: Any, pieces: int, learning_rate: tf.Tensor, wishes: tf.Tensor
     ) -> tuple[tf.Tensor, StepResult]:
         sums = self._local_sums(batch, pieces)
         # What a rank computes must be told from what it waits for. tf.timestamp is forbidden in
         # runs that can be repeated; a number handed to Python also waits for a GPU.
         computed = tf.numpy_function(_now, [tf.reduce_sum(sums[0])], tf.float64)
-        return computed, self._exchange(sums, learning_rate, stop)
+        return computed, self._exchange(sums, learning_rate, wishes)
 
     def _local_sums(self, batch: Any, pieces: int) -> list[tf.Tensor]:
         """Gradient of the loss sum, the sum itself and the valid targets of this rank."""
-        variables = [variable.value for variable in self._task.model.trainable_variables]
-        if not pieces:
-            # TensorFlow's convolutions fail on no sample at all.
-            zero = tf.zeros((), self._task.model.output.dtype)
-            return [*map(tf.zeros_like, variables), zero, zero]
+        variables = [variable.value for variable in self._variables]
         totals: list[tf.Tensor] = []
         for piece in range(pieces):
             # One piece after the other, or they would need the memory of all at once.
             with tf.control_dependencies(totals), tf.GradientTape() as tape:
                 loss_sum, valid = self._task.forward(_piece(batch, piece, pieces), True)
-            sums = [*tape.gradient(loss_sum, variables), loss_sum, valid]
+            # A rank without a branch has no part in what all branches share.
+            gradients = tape.gradient(
+                loss_sum, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
+            )
+            sums = [*gradients, loss_sum, valid]
             totals = [a + b for a, b in zip(totals, sums, strict=True)] if totals else sums
         return totals
 
     def _exchange(
-        self, sums: list[tf.Tensor], learning_rate: tf.Tensor, stop: tf.Tensor
+        self, parts: list[tf.Tensor], learning_rate: tf.Tensor, wishes: tf.Tensor
     ) -> StepResult:
-        *gradients, loss_sum, valid = sums
-        facts = tf.stack([loss_sum, valid, tf.cast(stop, loss_sum.dtype)])
+        # No argument may be called like a collective: TensorFlow would number the collective, and
+        # Horovod matches collectives of different graphs by their names.
+        *gradients, loss_sum, valid = parts
+        facts = tf.concat([[loss_sum, valid], tf.cast(wishes, loss_sum.dtype)], 0)
         gradients, facts = self._sum_over_ranks(gradients, facts)
-        loss_sum, valid, stop = tf.unstack(facts)
-        norm = tf.math.divide_no_nan(tf.linalg.global_norm(gradients), valid)
+        loss_sum, valid, stop, save = tf.unstack(facts)
+        norm = tf.math.divide_no_nan(self._norm(gradients), valid)
         # A NaN on any rank is a NaN in the sums.
         finite = tf.math.is_finite(loss_sum) & tf.math.is_finite(norm)
         rate = self._optimiser.learning_rate
@@ -213,12 +230,18 @@ class TrainingStep:
             # Division and clipping in one multiplication: gradients pass through memory once.
             factor = tf.math.divide_no_nan(self._clip(norm), valid)
             mean = [tf.cast(factor, gradient.dtype) * gradient for gradient in gradients]
-            self._optimiser.apply(mean, self._task.model.trainable_variables)
+            self._optimiser.apply(mean, self._variables)
             return True
 
         tf.cond(finite, apply, lambda: False)
         loss = tf.math.divide_no_nan(loss_sum, valid)
-        return StepResult(loss, valid * self._task.planned_targets, finite, stop > 0.5, norm)
+        valid *= self._task.planned_targets
+        return StepResult(loss, valid, finite, stop > 0.5, save > 0.5, norm)
+
+    def _norm(self, gradients: list[tf.Tensor]) -> tf.Tensor:
+        if self._task.branches is None:
+            return tf.linalg.global_norm(gradients)
+        return tf.sqrt(self._task.branches.squared_norm(self._variables, gradients))
 
     def _clip(self, norm: tf.Tensor) -> tf.Tensor:
         one = tf.ones_like(norm)
@@ -229,6 +252,8 @@ class TrainingStep:
     def _sum_over_ranks(
         self, gradients: list[tf.Tensor], facts: tf.Tensor
     ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        if self._task.branches is not None:
+            return self._task.branches.sum_gradients(self._variables, gradients, facts)
         if not self._compress:
             *gradients, facts = self._communicator.sum_tensors([*gradients, facts])
             return gradients, facts
@@ -256,5 +281,6 @@ def _piece(batch: Any, piece: int, pieces: int) -> Any:
     return tf.nest.map_structure(lambda tensor: tensor[first:last], batch)
 
 
-def _scalars(learning_rate: float, stop: bool) -> tuple[tf.Tensor, tf.Tensor]:
-    return tf.constant(learning_rate, tf.float64), tf.constant(float(stop), tf.float32)
+def _scalars(learning_rate: float, stop: bool, save: bool) -> tuple[tf.Tensor, tf.Tensor]:
+    wishes = tf.constant([float(stop), float(save)], tf.float32)
+    return tf.constant(learning_rate, tf.float64), wishes

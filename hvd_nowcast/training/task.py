@@ -8,6 +8,9 @@ from typing import Any, Protocol
 import keras
 import tensorflow as tf
 
+from hvd_nowcast.parallel.branches import Branches
+from hvd_nowcast.parallel.communicator import Communicator
+
 
 class Task(Protocol):
     """A model with its data and its loss.
@@ -21,12 +24,19 @@ class Task(Protocol):
         """What is trained."""
 
     @property
+    def branches(self) -> Branches | None:
+        """Branches of the model on different ranks; None where every rank holds all of it."""
+
+    @property
     def planned_targets(self) -> float:
         """Number of targets of a global batch without a missing one."""
 
     @property
     def windows(self) -> int:
         """Samples of one epoch."""
+
+    def place(self, communicator: Communicator) -> None:
+        """Decide which rank holds which branch, where the configuration wants that; collective."""
 
     def initialise(self) -> None:
         """Set weights that are better than random ones; called once, on the first rank."""
@@ -35,10 +45,10 @@ class Task(Protocol):
         """Loss sum and number of valid targets of a batch, divided by ``planned_targets``."""
 
     def training_batches(self, part: slice, steps: range) -> Iterator[Any]:
-        """Part of one rank of the global batches of some steps."""
+        """Part of one rank, or of one replica of branches, of the global batches of some steps."""
 
     def validation_batches(self, rank: int, ranks: int) -> Iterator[Any]:
-        """Part of one rank of the validation samples."""
+        """Part of one rank, or of one replica of branches, of the validation samples."""
 
     def describe_samples(self, part: slice, step: int) -> str:
         """Where the samples of a part of a global batch come from, for a message."""

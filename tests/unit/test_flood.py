@@ -135,6 +135,15 @@ def test_the_parts_make_the_whole() -> None:
     assert len(set(named)) == len(named)
 
 
+@pytest.mark.parametrize("samples", [1, 2, 3])
+def test_a_sample_does_not_depend_on_its_batch(samples: int) -> None:
+    network = build_flood(FloodModelSection(heads=2, filters=(2,)), two_pixels(), SIZES)
+    inputs = make_inputs(6)
+    whole = network.model(inputs).numpy()
+    part = network.model({name: tensor[:samples] for name, tensor in inputs.items()}).numpy()
+    np.testing.assert_allclose(part, whole[:samples], rtol=1e-5)
+
+
 def test_without_the_block_nothing_is_known_of_the_gauge() -> None:
     maps = two_pixels().without_knowledge()
     assert np.ptp(maps.weight) == 0

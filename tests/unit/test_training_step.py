@@ -51,6 +51,7 @@ class Toy:
     """The nowcast's model and loss without its files."""
 
     planned_targets = 4.0 * 8 * 8 * 3
+    branches = None
 
     def __init__(self, loss: LossSection = PLAIN, precision: str = "float32") -> None:
         keras.utils.set_random_seed(3)
