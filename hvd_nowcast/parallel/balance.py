@@ -25,10 +25,13 @@ class RankCost:
         Seconds of a step with any sample at all.
     per_sample
         Seconds for each sample; positive.
+    cap
+        Samples that fit into the rank's memory; None when no limit was met.
     """
 
     fixed: float
     per_sample: float
+    cap: int | None = None
 
     def seconds(self, samples: int) -> float:
         """Predicted time of the rank's part of a step; a rank without samples only waits."""
@@ -50,7 +53,8 @@ def fastest_shares(costs: Sequence[RankCost], global_batch: int) -> list[int]:
     Parameters
     ----------
     costs
-        One for each rank.
+        One for each rank. No share is above a rank's cap, unless the batch is larger than all
+        caps together: then none is kept, and ranks compute their share in pieces.
     global_batch
         Sum of the shares.
     """
@@ -60,11 +64,19 @@ def fastest_shares(costs: Sequence[RankCost], global_batch: int) -> list[int]:
     # The rank number breaks ties, so that every rank finds the same plan.
     ends = [(cost.seconds(1), rank) for rank, cost in enumerate(costs)]
     heapq.heapify(ends)
+    caps = caps_for(costs, global_batch)
     for _ in range(global_batch):
-        _, rank = ends[0]
+        _, rank = heapq.heappop(ends)
         shares[rank] += 1
-        heapq.heapreplace(ends, (costs[rank].seconds(shares[rank] + 1), rank))
+        if shares[rank] < caps[rank]:
+            heapq.heappush(ends, (costs[rank].seconds(shares[rank] + 1), rank))
     return shares
+
+
+def caps_for(costs: Sequence[RankCost], global_batch: int) -> list[int]:
+    """Largest share of each rank: its cap, or the batch where caps cannot be kept."""
+    caps = [global_batch if cost.cap is None else cost.cap for cost in costs]
+    return caps if sum(caps) >= global_batch else [global_batch] * len(costs)
 
 
 def proportional_shares(speeds: Sequence[float], global_batch: int) -> list[int]:
@@ -92,6 +104,9 @@ def keep_or_change(
         Least gain that is worth a change, as a part of the current step time.
     """
     best = fastest_shares(costs, sum(current))
+    caps = caps_for(costs, sum(current))
+    if any(share > cap for share, cap in zip(current, caps, strict=True)):
+        return best
     gain = 1.0 - step_seconds(costs, best) / step_seconds(costs, current)
     return best if gain > dead_band else list(current)
 

@@ -169,7 +169,6 @@ class Branches:
         order = [b for place in range(self.layout.width) for b in self.branches_of(place)]
         # Features arrive in the order of the ranks.
         self._order = [order.index(branch) for branch in range(len(order))]
-        self.exchanged_bytes = 0
 
     @property
     def alone(self) -> bool:

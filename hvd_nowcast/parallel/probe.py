@@ -30,6 +30,8 @@ class RankProbe:
         Seconds of a step: ``fixed + per_sample * samples``.
     spread
         Largest distance of a measured size from that line, as a part of it.
+    cap
+        Largest size that did not run out of memory, None when all fitted.
     """
 
     host: str
@@ -37,6 +39,7 @@ class RankProbe:
     fixed: float
     per_sample: float
     spread: float
+    cap: int | None = None
 
     @property
     def good(self) -> bool:
@@ -46,7 +49,7 @@ class RankProbe:
     @property
     def cost(self) -> RankCost:
         """The line."""
-        return RankCost(self.fixed, self.per_sample)
+        return RankCost(self.fixed, self.per_sample, self.cap)
 
 
 def probe_sizes(global_batch: int, ranks: int) -> list[int]:
@@ -74,18 +77,32 @@ def probe_ranks(
         From a number of samples and of steps to the seconds of each step on this rank, reading
         included and waiting for others left out.
     sizes
-        Numbers of samples to measure.
+        Numbers of samples to measure, rising. One that runs out of memory is the end of it: the
+        size before becomes the rank's cap.
+
+    Raises
+    ------
+    MemoryError
+        When not even the smallest size fits.
     """
-    times = {}
+    times: dict[int, float] = {}
+    cap: int | None = None
     for size in sizes:
-        # The first step of a size also prepares it.
-        (_, first) = take_steps(size, 2)
-        repeats = min(max(LEAST_REPEATS, int(LEAST_SECONDS / first)), MOST_REPEATS)
+        first = None
+        try:
+            # The first step of a size also prepares it.
+            first = take_steps(size, 2)[1] if cap is None else None
+        except MemoryError:
+            if not times:
+                raise
+            cap = max(times)
+        repeats = min(max(LEAST_REPEATS, int(LEAST_SECONDS / first)), MOST_REPEATS) if first else 0
         # The same number on all, so that none measures while others rest.
         repeats = max(communicator.gather(repeats))
-        times[size] = statistics.median([first, *take_steps(size, repeats - 1)])
+        if first is not None:
+            times[size] = statistics.median([first, *take_steps(size, repeats - 1)])
     fixed, per_sample, spread = fit_line(times)
-    mine = RankProbe(platform.node(), device, fixed, per_sample, spread)
+    mine = RankProbe(platform.node(), device, fixed, per_sample, spread, cap)
     return [RankProbe(**found) for found in communicator.gather(asdict(mine))]
 
 
@@ -95,13 +112,16 @@ def fit_line(times: dict[int, float]) -> tuple[float, float, float]:
     Parameters
     ----------
     times
-        Seconds by number of samples, two or more.
+        Seconds by number of samples.
 
     Returns
     -------
     fixed, per_sample, spread
         ``fixed`` is not negative; ``spread`` is the largest distance as a part of the line.
     """
+    if len(times) == 1:
+        ((size, seconds),) = times.items()
+        return 0.0, seconds / size, 0.0
     slopes = [(times[b] - times[a]) / (b - a) for a, b in combinations(sorted(times), 2)]
     per_sample = statistics.median(slopes)
     fixed = statistics.median(t - per_sample * size for size, t in times.items())

@@ -13,6 +13,7 @@ from hvd_nowcast.errors import MissingDependencyError, RunFolderError
 from hvd_nowcast.plots.sharing import measured, save_sharing_figure
 from hvd_nowcast.plots.style import readable_units
 from hvd_nowcast.plots.training import save_training_figure
+from hvd_nowcast.report.flood import FLOOD_FIGURES, flood_headline, flood_tables
 from hvd_nowcast.report.html import STYLE, facts_table, figure, missing
 from hvd_nowcast.report.tables import METRICS, label, number, score_tables
 from hvd_nowcast.shards.writer import atomic_output
@@ -98,6 +99,9 @@ def _page(run: Path) -> Iterator[str]:
 def _headline(scores: Mapping[str, Any] | None) -> Iterator[str]:
     if scores is None:
         return
+    if scores.get("task") == "flood":
+        yield flood_headline(scores)
+        return
     threshold = scores["thresholds"][min(1, len(scores["thresholds"]) - 1)]
     parts = []
     minutes = scores["lead_minutes"]
@@ -150,6 +154,11 @@ def _training_facts(final: Mapping[str, Any]) -> dict[str, Any]:
 
 def _verification(run: Path, scores: Mapping[str, Any] | None) -> Iterator[str]:
     command = f"evaluate {run}"
+    if scores is not None and scores.get("task") == "flood":
+        yield flood_tables(scores)
+        for name, caption in FLOOD_FIGURES.items():
+            yield figure(run / "figures" / f"{name}.png", caption, command)
+        return
     if scores is None:
         yield missing("There are no scores yet.", command)
     else:

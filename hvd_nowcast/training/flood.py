@@ -174,7 +174,7 @@ class FloodTask:
     def _head_seconds(self) -> list[float]:
         """What forward and backward of each head take here."""
         batch = next(self.training_batches(slice(0, PROBED_SAMPLES), range(1)))
-        batch = self._decoded(batch)
+        batch = self.decoded(batch)
         seconds = []
         for head in self.network.heads:
 
@@ -200,13 +200,13 @@ class FloodTask:
             held = spread_evenly(len(self._validation.pairs), LINEAR_SAMPLES).tolist()
             fit_linear_path(
                 self.network,
-                map(self._decoded, self._train.in_order(chosen, VALIDATION_BATCH)),
-                map(self._decoded, self._validation.in_order(held, VALIDATION_BATCH)),
+                map(self.decoded, self._train.in_order(chosen, VALIDATION_BATCH)),
+                map(self.decoded, self._validation.in_order(held, VALIDATION_BATCH)),
             )
 
     def forward(self, batch: dict[str, tf.Tensor], training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """Loss sum and known targets, see `Task`."""
-        batch = self._decoded(batch)
+        batch = self.decoded(batch)
         target, weight = batch["target"], batch["weight"]
         if self.branches is None:
             inputs = {name: batch[name] for name in ("rain", "gauge", "series")}
@@ -254,7 +254,8 @@ class FloodTask:
         """Close the shards."""
         self._data.pool.close()
 
-    def _decoded(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def decoded(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The batch with rain in place of its codes."""
         return {**batch, "rain": self._data.decode(batch["rain"], batch["gauge"])}
 
 

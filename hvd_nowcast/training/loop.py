@@ -124,6 +124,8 @@ class TrainingRun:
             self._progress.step,
             self.probe,
         )
+        if self._sharing.costs is not None:
+            self._take.most_samples = self._sharing.costs[communicator.rank].cap
         self._saved_at = time.monotonic()
 
     def run(self, end: Callable[[BaseException], object] | None = None) -> dict[str, Any]:
@@ -163,7 +165,10 @@ class TrainingRun:
         seconds = []
         started = time.perf_counter()
         for batch in self._task.training_batches(slice(0, samples), range(count)):
-            self._take.compute(batch)
+            try:
+                self._take.compute(batch)
+            except tf.errors.ResourceExhaustedError as problem:
+                raise MemoryError(f"{samples} samples do not fit into memory") from problem
             seconds.append(time.perf_counter() - started)
             started = time.perf_counter()
         return seconds

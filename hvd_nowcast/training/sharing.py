@@ -154,10 +154,12 @@ def describe_plan(probes: list[RankProbe], shares: list[int]) -> str:
             f"{found.spread:.0%}",
             share,
             f"{1e3 * found.cost.seconds(share):.1f}",
+            found.cap or "",
         ]
         for rank, (found, share) in enumerate(zip(probes, shares, strict=True))
     ]
     header = ["rank", "host", "device", "fixed ms", "ms per sample", "spread", "share", "step ms"]
+    header.append("memory holds" if any(found.cap for found in probes) else "")
     equal = step_seconds(costs, equal_shares(sum(shares), len(shares)))
     gain = equal / step_seconds(costs, shares)
     fastest = equal / step_seconds(costs, fastest_shares(costs, sum(shares)))
@@ -173,7 +175,7 @@ def describe_plan(probes: list[RankProbe], shares: list[int]) -> str:
 def _scaled(cost: RankCost, seconds: float, share: int) -> RankCost:
     # Other load slows the fixed part and the samples alike.
     factor = seconds / cost.seconds(share) if share else 1.0
-    return RankCost(cost.fixed * factor, cost.per_sample * factor)
+    return RankCost(cost.fixed * factor, cost.per_sample * factor, cost.cap)
 
 
 def _at_least_one(shares: list[int]) -> list[int]:

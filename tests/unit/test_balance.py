@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -35,6 +36,31 @@ def test_no_division_is_faster(costs: list[RankCost], batch: int) -> None:
     assert sum(shares) == batch
     best = min(step_seconds(costs, division) for division in every_division(batch, len(costs)))
     assert step_seconds(costs, shares) == pytest.approx(best)
+
+
+@given(COSTS, st.integers(1, 9), st.lists(st.integers(1, 5), min_size=4, max_size=4))
+def test_no_division_within_the_memory_is_faster(
+    costs: list[RankCost], batch: int, caps: list[int]
+) -> None:
+    capped = [replace(cost, cap=cap) for cost, cap in zip(costs, caps, strict=False)]
+    shares = fastest_shares(capped, batch)
+    assert sum(shares) == batch
+    fitting = [
+        division
+        for division in every_division(batch, len(costs))
+        if all(share <= cap for share, cap in zip(division, caps, strict=False))
+    ]
+    if not fitting:  # More than all memory together: computed in pieces.
+        assert shares == fastest_shares(costs, batch)
+        return
+    assert shares in fitting
+    best = min(step_seconds(costs, division) for division in fitting)
+    assert step_seconds(costs, shares) == pytest.approx(best)
+
+
+def test_a_share_above_the_memory_is_changed_whatever_the_gain() -> None:
+    costs = [RankCost(0.0, 0.1, cap=3), RankCost(0.0, 0.1)]
+    assert keep_or_change(costs, [4, 4], 0.5) == [3, 5]
 
 
 def test_equal_ranks_get_equal_shares() -> None:

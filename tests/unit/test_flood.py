@@ -12,13 +12,15 @@ import pytest
 import tensorflow as tf
 import yaml
 
+from hvd_nowcast.cli import main
 from hvd_nowcast.config import FloodConfig, FloodModelSection, config_from_dict
-from hvd_nowcast.errors import ConfigError, ShardError
+from hvd_nowcast.errors import ConfigError, RunFolderError, ShardError
 from hvd_nowcast.flood_evaluate import evaluate_flood
 from hvd_nowcast.loader.flood import FlowScaling, RainDecoder, fit_flow_scaling
 from hvd_nowcast.loader.pipeline import MISSING
 from hvd_nowcast.models.flood import ContributionMaps, FloodSizes, PixelContribution, build_flood
 from hvd_nowcast.parallel.communicator import SingleProcess
+from hvd_nowcast.predictor import Predictor
 from hvd_nowcast.shards.build import build_shards
 from hvd_nowcast.shards.convert import open_source
 from hvd_nowcast.shards.schema import Packing
@@ -234,6 +236,24 @@ def test_evaluation_scores_all_sources(run: Path) -> None:
     assert nse["linear"][1] > nse["persistence"][1]
     assert len(scores["series"]["observed"]) == len(scores["starts"])
     assert (run / "lstm/final.json").exists()
+
+
+def test_the_command_line_evaluates_and_reports_a_flood_run(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    for verb in ("evaluate", "report"):
+        with pytest.raises(SystemExit, match="0"):
+            main([verb, str(run)])
+    assert "peak_timing" in capsys.readouterr().out
+    page = (run / "report.html").read_text()
+    assert "NSE 48 h ahead, median of 1 gauges: model" in page
+    assert page.count("data:image/png") >= 2
+
+
+def test_a_flood_run_is_no_nowcast(run: Path) -> None:
+    with pytest.raises(RunFolderError, match="a flood run, not a nowcast"):
+        Predictor.load(run)
 
 
 @pytest.mark.parametrize("output", ["gaussian", "quantile"])

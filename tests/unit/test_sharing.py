@@ -132,6 +132,21 @@ def test_the_probe_drops_the_warm_up_and_asks_every_rank() -> None:
     assert probe_sizes(1, 4) == [1, 2]
 
 
+def test_a_size_that_does_not_fit_becomes_the_cap() -> None:
+    def take(samples: int, count: int) -> list[float]:
+        if samples > 8:
+            raise MemoryError
+        return [0.1 * samples] * count
+
+    (found,) = probe_ranks(SingleProcess(), "GPU", take, [4, 8, 16])
+    assert (found.cap, found.cost.cap) == (8, 8)
+    assert found.per_sample == pytest.approx(0.1)
+    (small,) = probe_ranks(SingleProcess(), "GPU", take, [8, 16, 24])
+    assert (small.cap, small.per_sample) == (8, pytest.approx(0.1))
+    with pytest.raises(MemoryError):
+        probe_ranks(SingleProcess(), "GPU", take, [16, 24])
+
+
 def test_the_table_names_every_rank() -> None:
     text = describe_plan(probes(20, 10, 5, fixed=0.1), [9, 5, 2])
     assert all(f"node{i}" in text for i in range(3))
