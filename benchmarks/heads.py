@@ -59,9 +59,7 @@ def report(
     ceiling = (heads + rest) / (largest + rest / 2)
     for name, found in times.items():
         print(f"{name:<8}{1e3 * statistics.median(found):7.0f} ms a step")
-    print(
-        f"heads {1e3 * heads:.0f} ms, of them on one rank {1e3 * largest:.0f}; rest {1e3 * rest:.0f}"
-    )
+    print(f"heads {1e3 * heads:.0f} ms, on one rank {1e3 * largest:.0f}; rest {1e3 * rest:.0f}")
     print(f"two ranks over one {gain:.3f} ({least:.3f} to {most:.3f}), ceiling {ceiling:.3f}")
     print(f"of the ceiling {gain / ceiling:.3f} (wanted at least 0.9); a rank sends {sent} bytes")
     result = {

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from hvd_nowcast.models.flood import LAST_KNOWN, LINEAR, LINEAR_INPUTS, FloodNetwork
 
-# Ridge penalties to choose from, by the error on the validation split.
-PENALTIES = (1e-3, 1e-1, 1.0, 10.0, 100.0, 1000.0)
+# Ridge penalties to choose from, by the error on the validation split; the largest leaves nothing
+# but persistence, which a short record may ask for.
+PENALTIES = (1e-3, 1e-1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6)
 
 Array = NDArray[np.float64]
 
