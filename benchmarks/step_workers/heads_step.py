@@ -94,7 +94,7 @@ def main() -> None:
 
     tasks = {"alone": prepare(SingleProcess(), 1), "spread": prepare(ranks, 0)}
     # Read once: what is measured is the network.
-    batch = next(iter(tasks["alone"][0].training_batches(slice(0, BATCH), range(1))))
+    (batch,) = tasks["alone"][0].training_batches(slice(0, BATCH), range(1))
 
     def head_seconds() -> list[float]:
         """Forward and backward of each head for the whole batch."""

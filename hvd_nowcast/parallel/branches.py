@@ -28,7 +28,7 @@ MOST_PLACEMENTS = 20_000
 
 
 def place_branches(costs: Sequence[float], speeds: Sequence[float]) -> list[int]:
-    """Rank of each branch, so that the last rank ends as early as can be.
+    """Rank of each branch, so that the last rank ends as early as can be; none is left without.
 
     Parameters
     ----------
@@ -36,7 +36,17 @@ def place_branches(costs: Sequence[float], speeds: Sequence[float]) -> list[int]
         Work of each branch.
     speeds
         Work per second of each rank of a replica.
+
+    Raises
+    ------
+    ConfigError
+        When there are more ranks than branches.
     """
+    if len(speeds) > len(costs):
+        raise ConfigError(
+            f"branches.ranks_per_replica is {len(speeds)}, but the network has only {len(costs)} "
+            "branches: use fewer ranks in a replica, or more heads"
+        )
 
     def end(placed: Iterable[int]) -> float:
         work = [0.0] * len(speeds)
@@ -45,13 +55,20 @@ def place_branches(costs: Sequence[float], speeds: Sequence[float]) -> list[int]
         return max(work)
 
     if len(speeds) ** len(costs) <= MOST_PLACEMENTS:
-        every = itertools.product(range(len(speeds)), repeat=len(costs))
+        every = (
+            tried
+            for tried in itertools.product(range(len(speeds)), repeat=len(costs))
+            if len(set(tried)) == len(speeds)
+        )
         return list(min(every, key=lambda tried: (end(tried), tried)))
     owners = [0] * len(costs)
     work = [0.0] * len(speeds)
     # Longest first (Graham 1969): at most a third worse than the best for equal ranks.
-    for branch in sorted(range(len(costs)), key=lambda b: -costs[b]):
-        rank = min(range(len(speeds)), key=lambda r: work[r] + costs[branch] / speeds[r])
+    for turn, branch in enumerate(sorted(range(len(costs)), key=lambda b: -costs[b])):
+        idle = [rank for rank in range(len(speeds)) if not work[rank]]
+        last_chance = len(costs) - turn <= len(idle)
+        ranks = idle if last_chance else range(len(speeds))
+        rank = min(ranks, key=lambda r: work[r] + costs[branch] / speeds[r])
         owners[branch] = rank
         work[rank] += costs[branch] / speeds[rank]
     return owners
@@ -264,10 +281,11 @@ class Branches:
         own = self._is_own(variables)
         squares = [2.0 * tf.nn.l2_loss(gradient) for gradient in gradients]
         shared = tf.add_n([s for s, mine in zip(squares, own, strict=True) if not mine])
-        mine = [s for s, is_own in zip(squares, own, strict=True) if is_own]
-        branch = tf.add_n(mine) if mine else tf.zeros_like(shared)
-        (branches,) = self._inside.sum_tensors([branch], f"norm_{self.layout.replica}")
-        return shared + branches
+        branch = tf.add_n([s for s, mine in zip(squares, own, strict=True) if mine])
+        # The shared part travels only so that this collective comes after all others.
+        name = f"norm_{self.layout.replica}"
+        (both,) = self._inside.sum_tensors([tf.stack([branch, shared])], name)
+        return shared + both[0]
 
     def gather_weights(self, optimiser: keras.Optimizer) -> None:
         """Give every rank the branches of others, with what the optimiser knows of them."""

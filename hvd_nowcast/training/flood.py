@@ -173,7 +173,8 @@ class FloodTask:
 
     def _head_seconds(self) -> list[float]:
         """What forward and backward of each head take here."""
-        batch = next(self.training_batches(slice(0, PROBED_SAMPLES), range(1)))
+        # To its end: a dataset that is dropped half read may wait for its own thread for ever.
+        (batch,) = self.training_batches(slice(0, PROBED_SAMPLES), range(1))
         batch = self.decoded(batch)
         seconds = []
         for head in self.network.heads:
