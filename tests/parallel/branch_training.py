@@ -59,6 +59,11 @@ def train(communicator: Communicator, tree: dict[str, Any], folder: Path) -> Non
         run.start(config)
     communicator.barrier()
     training = TrainingRun(config, run, communicator)
+    if training._progress.step == 0:
+        # Weights of one size: a bias that is still nearly zero has no relative difference.
+        generator = np.random.default_rng(0)
+        for variable in training._model.trainable_variables:
+            variable.assign(generator.normal(scale=0.3, size=variable.shape))
     training.run()
     if run.writable:
         np.savez(folder / "weights.npz", **{v.path: v.numpy() for v in training._model.weights})
