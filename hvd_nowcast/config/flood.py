@@ -165,13 +165,13 @@ class FloodConfig(Sections):
     """The whole configuration of a flood model."""
 
     data: FloodDataSection
-    task: str = "flood"
     hydrology: HydrologySection = field(default_factory=HydrologySection)
     model: FloodModelSection = field(default_factory=FloodModelSection)
     optimiser: OptimiserSection = field(default_factory=OptimiserSection)
     training: TrainingSection = field(default_factory=TrainingSection)
     balance: BalanceSection = field(default_factory=BalanceSection)
     branches: BranchesSection = field(default_factory=BranchesSection)
+    task: str = "flood"
 
     def __post_init__(self) -> None:
         """Check what concerns several sections."""

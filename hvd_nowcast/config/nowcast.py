@@ -183,12 +183,12 @@ class NowcastConfig(Sections):
     """The whole configuration of a nowcast."""
 
     data: DataSection
-    task: str = "nowcast"
     model: ModelSection = field(default_factory=ModelSection)
     loss: LossSection = field(default_factory=LossSection)
     optimiser: OptimiserSection = field(default_factory=OptimiserSection)
     training: TrainingSection = field(default_factory=TrainingSection)
     balance: BalanceSection = field(default_factory=BalanceSection)
+    task: str = "nowcast"
 
     def __post_init__(self) -> None:
         """Check what concerns several sections."""
