@@ -18,7 +18,7 @@ INPUTS = click.Path(path_type=Path)
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="hvd-nowcast")
 def program() -> None:
-    r"""Train, verify and run deep-learning nowcasts on radar data.
+    """Train, verify and run deep-learning nowcasts on radar data.
 
     \b
     From radar files to a verified forecast:
@@ -63,7 +63,7 @@ def build(
     size: str,
     seed: int,
 ) -> None:
-    r"""Turn radar files into shards with a manifest.
+    """Turn radar files into shards with a manifest.
 
     \b
     Formats: cf, dwd-pycomlink, knmi, fmi-pgm, openmrg, mrms, sevir, synthetic (no INPUTS).
@@ -130,7 +130,7 @@ def train(
     locality: int | None,
     timeline: Path | None,
 ) -> None:
-    r"""Train the model that CONFIG describes into a run folder.
+    """Train the model that CONFIG describes into a run folder.
 
     \b
     On many ranks, start the same command with mpirun or srun, or with:
@@ -155,7 +155,7 @@ def train(
 @click.argument("config", type=INPUTS)
 @click.option("--set", "overrides", multiple=True, help="section.key=value, may be repeated.")
 def probe(config: Path, overrides: tuple[str, ...]) -> None:
-    r"""Measure how fast each rank is and show how the batch would be divided.
+    """Measure how fast each rank is and show how the batch would be divided.
 
     \b
     On many ranks, start it with mpirun or srun:
@@ -232,8 +232,8 @@ def forecast(
     more_inputs: tuple[Path, ...],
 ) -> None:
     """Forecast from the newest frames of radar files in any supported format."""
-    from hvd_nowcast.forecast import make_forecast
-    from hvd_nowcast.predictor import Predictor
+    from hvd_nowcast.nowcast.forecast import make_forecast
+    from hvd_nowcast.nowcast.predictor import Predictor
 
     summary = make_forecast(
         Predictor.load(run),

@@ -6,13 +6,9 @@ from dataclasses import dataclass, field
 
 from hvd_nowcast.config.sections import (
     PRECISIONS,
-    BalanceSection,
-    OptimiserSection,
     Sections,
-    TrainingSection,
     choice,
     require,
-    require_shares,
 )
 
 RECURRENT = ("lstm", "gru")
@@ -167,15 +163,12 @@ class FloodConfig(Sections):
     data: FloodDataSection
     hydrology: HydrologySection = field(default_factory=HydrologySection)
     model: FloodModelSection = field(default_factory=FloodModelSection)
-    optimiser: OptimiserSection = field(default_factory=OptimiserSection)
-    training: TrainingSection = field(default_factory=TrainingSection)
-    balance: BalanceSection = field(default_factory=BalanceSection)
     branches: BranchesSection = field(default_factory=BranchesSection)
     task: str = "flood"
 
     def __post_init__(self) -> None:
         """Check what concerns several sections."""
-        require_shares(self.balance, self.training)
+        super().__post_init__()
         require(
             self.branches.ranks_per_replica == 1 or self.training.compression == "none",
             "training.compression needs branches.ranks_per_replica 1",

@@ -6,13 +6,9 @@ from dataclasses import dataclass, field
 
 from hvd_nowcast.config.sections import (
     PRECISIONS,
-    BalanceSection,
-    OptimiserSection,
     Sections,
-    TrainingSection,
     choice,
     require,
-    require_shares,
 )
 
 NORMALISATIONS = ("none", "group", "layer")
@@ -185,17 +181,14 @@ class NowcastConfig(Sections):
     data: DataSection
     model: ModelSection = field(default_factory=ModelSection)
     loss: LossSection = field(default_factory=LossSection)
-    optimiser: OptimiserSection = field(default_factory=OptimiserSection)
-    training: TrainingSection = field(default_factory=TrainingSection)
-    balance: BalanceSection = field(default_factory=BalanceSection)
     task: str = "nowcast"
 
     def __post_init__(self) -> None:
         """Check what concerns several sections."""
+        super().__post_init__()
         multiple = self.model.stem * 2 ** len(self.model.filters)
         require(
             self.data.crop is None or self.data.crop % multiple == 0,
             f"data.crop is {self.data.crop}, but this model halves the frame down to 1/{multiple}: "
             f"use a multiple of {multiple}",
         )
-        require_shares(self.balance, self.training)

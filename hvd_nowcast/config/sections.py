@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 from hvd_nowcast.errors import ConfigError
@@ -189,26 +189,37 @@ class BalanceSection:
         require(self.every >= 1, "balance.every must be at least 1")
 
 
+@dataclass(frozen=True)
 class Sections:
-    """What all whole configurations can do."""
+    """What all whole configurations have and can do; each task adds its own sections.
+
+    Attributes
+    ----------
+    optimiser, training, balance
+        How it is trained.
+    """
+
+    _: KW_ONLY
+    optimiser: OptimiserSection = field(default_factory=OptimiserSection)
+    training: TrainingSection = field(default_factory=TrainingSection)
+    balance: BalanceSection = field(default_factory=BalanceSection)
+
+    def __post_init__(self) -> None:
+        """Refuse manual shares that are not the batch."""
+        shares, batch = self.balance.shares, self.training.global_batch
+        require(
+            shares is None or sum(shares) == batch,
+            f"balance.shares add up to {sum(shares or ())}, but training.global_batch is {batch}",
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries and lists, ready for YAML."""
-        plain: dict[str, Any] = _lists(dataclasses.asdict(self))  # type: ignore[call-overload]
+        plain: dict[str, Any] = _lists(dataclasses.asdict(self))
         return plain
 
     def to_flat_dict(self) -> dict[str, Any]:
         """All settings by their full name, such as ``optimiser.learning_rate``."""
         return _flat(self.to_dict())
-
-
-def require_shares(balance: BalanceSection, training: TrainingSection) -> None:
-    """Refuse manual shares that are not the batch."""
-    shares, batch = balance.shares, training.global_batch
-    require(
-        shares is None or sum(shares) == batch,
-        f"balance.shares add up to {sum(shares or ())}, but training.global_batch is {batch}",
-    )
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hvd_nowcast.errors import InputError, MissingDependencyError
+from hvd_nowcast.errors import InputError
+from hvd_nowcast.optional import import_optional
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -101,7 +102,7 @@ def directions_to_pointers(directions: NDArray[Any], path: Path) -> Integers:
     clean = np.where(codes < 0, 255, codes).astype(np.uint8)
     if kind == "d8":
         clean[clean == 255] = 247  # What pyflwdir calls outside.
-    pyflwdir = import_pyflwdir()
+    pyflwdir = _pyflwdir()
     try:
         flow = pyflwdir.from_array(clean, ftype=kind, check_ftype=False)
     except ValueError as problem:
@@ -155,26 +156,13 @@ def require_no_circle(downstream: Integers, path: Path, columns: int | None = No
     )
 
 
-def import_pyflwdir() -> Any:
-    """The library for flow directions.
-
-    Raises
-    ------
-    MissingDependencyError
-        When it is not installed.
-    """
-    try:
-        import pyflwdir
-    except ImportError as problem:
-        raise MissingDependencyError(
-            "flow directions are read with pyflwdir, which is not installed: "
-            "pip install 'hvd_nowcast[flood]'"
-        ) from problem
-    return pyflwdir
+def _pyflwdir() -> Any:
+    purpose = "flow directions need pyflwdir"
+    return import_optional("pyflwdir", purpose, "'hvd_nowcast[flood]'")
 
 
 def _flow(downstream: Integers) -> Any:
-    pyflwdir = import_pyflwdir()
+    pyflwdir = _pyflwdir()
     missing = downstream == OUTSIDE
     # pyflwdir marks what is outside by its own number.
     pointers = np.where(missing, np.arange(len(downstream)), downstream)

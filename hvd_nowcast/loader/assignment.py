@@ -94,6 +94,13 @@ def equal_shares(global_batch: int, ranks: int) -> list[int]:
     return [global_batch // ranks + (rank < global_batch % ranks) for rank in range(ranks)]
 
 
+def rank_part(count: int, limit: int, rank: int, ranks: int) -> list[int]:
+    """Numbers of one rank out of at most ``limit`` spread evenly over ``range(count)``."""
+    numbers = spread_evenly(count, limit)
+    part: list[int] = numbers[rank_slice(equal_shares(len(numbers), ranks), rank)].tolist()
+    return part
+
+
 def rank_slice(shares: Sequence[int], rank: int) -> slice:
     """Part of the global batch that one rank takes.
 

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from hvd_nowcast.hydrology.watershed import Watershed
 from hvd_nowcast.loader.assignment import SampleOrder
+from hvd_nowcast.loader.decoding import CodeTable, valid_pixels
 from hvd_nowcast.loader.feed import Feed
-from hvd_nowcast.loader.pipeline import MISSING, WindowReader
+from hvd_nowcast.loader.pipeline import WindowReader
 from hvd_nowcast.shards.schema import Packing
 
-# Series of every gauge before the inflows: scaled discharge, whether it is known, evaporation.
-FIXED_SERIES = 3
+# Series of a gauge itself, before evaporation and inflows: scaled discharge, whether it is known.
+GAUGE_SERIES = 2
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class FlowScaling:
 
     def forward(self, discharge: NDArray[Any], gauge: Any = slice(None)) -> NDArray[np.float32]:
         """Scaled discharge of some gauges on the last axis; NaN stays NaN."""
-        values = np.sqrt(discharge) if self.transform == "square-root" else discharge
+        values = _transformed(self.transform, discharge)
         mean, deviation = (np.array(part)[gauge] for part in (self.mean, self.deviation))
         return ((values - mean) / deviation).astype(np.float32)
 
@@ -57,14 +58,18 @@ class FlowScaling:
 
 def fit_flow_scaling(transform: str, discharge: NDArray[np.float32], rain: float) -> FlowScaling:
     """Fit on the discharge of the training split, shape (t, gauges)."""
-    values = np.sqrt(discharge) if transform == "square-root" else discharge
-    deviation = np.nanstd(values.astype(np.float64), 0)
+    values = _transformed(transform, discharge).astype(np.float64)
+    deviation = np.nanstd(values, 0)
     return FlowScaling(
         transform,
-        tuple(np.nanmean(values.astype(np.float64), 0).tolist()),
+        tuple(np.nanmean(values, 0).tolist()),
         tuple(np.where(deviation > 0, deviation, 1.0).tolist()),
         rain,
     )
+
+
+def _transformed(transform: str, discharge: NDArray[Any]) -> NDArray[Any]:
+    return np.sqrt(discharge) if transform == "square-root" else discharge
 
 
 class WatershedSamples:
@@ -91,11 +96,12 @@ class WatershedSamples:
         steps_out: int,
     ) -> None:
         self._times = watershed.times
-        self._in, self._out = steps_in, steps_out
+        self._in, self.leads = steps_in, steps_out
+        self.steps = steps_in + steps_out
         self.discharge = scaling.forward(watershed.discharge)
         pet = watershed.pet[:, None] if watershed.pet.size else np.zeros((len(self._times), 1))
         self._forcing = _standardised(np.concatenate([pet, watershed.inflow], 1), train)
-        self.series_count = FIXED_SERIES - 1 + self._forcing.shape[1]
+        self.series_count = GAUGE_SERIES + self._forcing.shape[1]
 
     def place(self, start_time: np.datetime64) -> int:
         """Index of the newest known step of a window in the series."""
@@ -107,13 +113,13 @@ class WatershedSamples:
         flow = self.discharge[past, gauge]
         known = np.isfinite(flow)
         columns = [np.where(known, flow, 0.0), known, *self._forcing[past].T]
-        series = np.zeros((self._in + self._out, self.series_count), np.float32)
+        series = np.zeros((self.steps, self.series_count), np.float32)
         series[: self._in] = np.stack(columns, 1)
         return series
 
     def target(self, place: int, gauge: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Scaled discharge to come and whether it is known, both (l,)."""
-        coming = self.discharge[place + 1 : place + 1 + self._out, gauge]
+        coming = self.discharge[place + 1 : place + 1 + self.leads, gauge]
         known = np.isfinite(coming)
         return np.where(known, coming, 0.0).astype(np.float32), known.astype(np.float32)
 
@@ -215,13 +221,13 @@ class FloodBatches:
 
     def _shapes(self) -> dict[str, tuple[tuple[int, ...], Any]]:
         samples = self._samples
-        steps, leads = samples.series(self.places[0], 0).shape[0], len(samples.target(0, 0)[0])
+        steps, leads = samples.steps, (samples.leads,)
         return {
             "rain": ((steps, *self._shape), self._packing.dtype),
             "gauge": ((), tf.int32),
             "series": ((steps, samples.series_count), tf.float32),
-            "target": ((leads,), tf.float32),
-            "weight": ((leads,), tf.float32),
+            "target": (leads, tf.float32),
+            "weight": (leads, tf.float32),
         }
 
 
@@ -250,20 +256,15 @@ class RainDecoder:
         steps_in: int,
         future_rain: bool,
     ) -> None:
-        table = packing.table() / rain
-        self._table = np.where(np.isnan(table), MISSING, np.maximum(table, 0.0)).astype(np.float32)
+        self._table = CodeTable(packing.table() / rain)
         self._weight = weight
         self._steps_in = steps_in
         self._future_rain = future_rain
 
     def __call__(self, codes: tf.Tensor, gauge: tf.Tensor) -> tf.Tensor:
         """Codes (b, t, y, x) and gauge (b,) to rain (b, t, y, x)."""
-        frames = tf.gather(tf.constant(self._table), tf.cast(codes, tf.int32))
-        return self.filled(frames, gauge)
-
-    def filled(self, frames: tf.Tensor, gauge: tf.Tensor) -> tf.Tensor:
-        """Scaled rain with `MISSING` where there is none, to rain everywhere."""
-        valid = tf.minimum(frames - MISSING, 1.0)
+        frames = self._table(codes)
+        valid = valid_pixels(frames)
         rain = tf.nn.relu(frames)
         share = tf.gather(tf.constant(self._weight), gauge)[:, None] * valid
         mean = tf.math.divide_no_nan(

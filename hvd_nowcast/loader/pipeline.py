@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from hvd_nowcast.config import DataSection
 from hvd_nowcast.loader.assignment import SampleOrder
+from hvd_nowcast.loader.decoding import CodeTable, valid_pixels
 from hvd_nowcast.loader.feed import Feed
 from hvd_nowcast.loader.scaling import Scaling, scaled_table
 from hvd_nowcast.shards.index import WindowIndex
@@ -23,8 +24,6 @@ from hvd_nowcast.shards.reader import ReaderPool
 from hvd_nowcast.shards.schema import Codes, Packing
 
 CROP_CANDIDATES = 4
-# Stands for a missing pixel between look-up and mask; values are not negative.
-MISSING = -1.0
 # Share of wet pixels from which more rain makes a sample no more worth drawing.
 WIDESPREAD = 0.2
 
@@ -147,10 +146,7 @@ def round_up(size: int, multiple: int) -> int:
 
 
 class BatchDecoder:
-    """The first operation of a step: stored codes to a `Batch`, on the device that trains.
-
-    Codes travel to the device in one or two bytes a pixel instead of four for the value and four
-    for its weight.
+    """The first operation of a step: stored codes to a `Batch`.
 
     Parameters
     ----------
@@ -161,22 +157,16 @@ class BatchDecoder:
     """
 
     def __init__(self, packing: Packing, scaling: Scaling, frames_in: int, frames_out: int) -> None:
-        table = scaled_table(scaling, packing)
-        self._table = np.where(np.isnan(table), MISSING, np.maximum(table, 0.0)).astype(np.float32)
+        self._table = CodeTable(scaled_table(scaling, packing))
         self._split = [frames_in, frames_out]
 
     def __call__(self, codes: tf.Tensor) -> Batch:
         """Decode codes of shape (b, t, y, x); frames come last in the batch."""
         # Only float32 from here on: of other types TensorFlow complains on many processors.
-        frames = tf.gather(tf.constant(self._table), tf.cast(codes, tf.int32))
-        frames = tf.transpose(frames, (0, 2, 3, 1))
+        frames = tf.transpose(self._table(codes), (0, 2, 3, 1))
         seen, wanted = tf.split(frames, self._split, axis=-1)
-        valid_inputs = tf.reduce_min(_valid(seen), -1, keepdims=True)
-        return Batch(tf.nn.relu(seen), valid_inputs, tf.nn.relu(wanted), _valid(wanted))
-
-
-def _valid(frames: tf.Tensor) -> tf.Tensor:
-    return tf.minimum(frames - MISSING, 1.0)
+        valid_inputs = tf.reduce_min(valid_pixels(seen), -1, keepdims=True)
+        return Batch(tf.nn.relu(seen), valid_inputs, tf.nn.relu(wanted), valid_pixels(wanted))
 
 
 class CodeBatches:

@@ -21,7 +21,7 @@ import keras
 import tensorflow as tf
 
 from hvd_nowcast.errors import ConfigError
-from hvd_nowcast.parallel.communicator import Communicator, RankGroup
+from hvd_nowcast.parallel.communicator import Communicator
 
 # Up to so many placements are all tried; beyond, the heaviest branch goes first.
 MOST_PLACEMENTS = 20_000
@@ -72,23 +72,6 @@ def place_branches(costs: Sequence[float], speeds: Sequence[float]) -> list[int]
         owners[branch] = rank
         work[rank] += costs[branch] / speeds[rank]
     return owners
-
-
-def placement_ceiling(costs: Sequence[float], owners: Sequence[int], rest: float) -> float:
-    """Largest speed-up of a placement on equal ranks.
-
-    Parameters
-    ----------
-    costs
-        Work of each branch.
-    owners
-        As from `place_branches`.
-    rest
-        Work of the rest of the network, which is divided over the ranks by samples.
-    """
-    ranks = max(owners) + 1
-    loads = [sum(c for c, o in zip(costs, owners, strict=True) if o == r) for r in range(ranks)]
-    return (sum(costs) + rest) / (max(loads) + rest / ranks)
 
 
 @dataclass(frozen=True)
@@ -307,13 +290,3 @@ def at_least_one(tensor: tf.Tensor) -> tf.Tensor:
     """The tensor, or one sample of zeros where it has none: layers fail on no sample at all."""
     missing = tf.maximum(0, 1 - tf.shape(tensor)[0])
     return tf.pad(tensor, [[0, missing]] + [[0, 0]] * (len(tensor.shape) - 1))
-
-
-__all__ = [
-    "Branches",
-    "RankGroup",
-    "ReplicaLayout",
-    "at_least_one",
-    "place_branches",
-    "placement_ceiling",
-]

@@ -21,7 +21,7 @@ SHOWN_STEPS = 200
 
 
 def save_flood_figures(scores: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Draw ``hydrographs.png`` and ``scores.png`` of `evaluate_flood`.
+    """Draw ``hydrographs.png`` and ``scores.png`` of `flood_scores`.
 
     Raises
     ------

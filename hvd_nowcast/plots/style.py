@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hvd_nowcast.errors import MissingDependencyError, OutputError
+from hvd_nowcast.errors import OutputError
+from hvd_nowcast.optional import import_optional
 from hvd_nowcast.shards.writer import atomic_output
 
 if TYPE_CHECKING:
@@ -98,11 +99,7 @@ def new_figure(width: float, height: float) -> Figure:
     MissingDependencyError
         When matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as problem:
-        raise MissingDependencyError("figures need matplotlib: pip install matplotlib") from problem
-    return Figure(figsize=(width, height), layout="constrained")
+    return _matplotlib("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
 
 
 def save_figure(draw: Callable[[], Figure], path: Path) -> Path:
@@ -115,10 +112,7 @@ def save_figure(draw: Callable[[], Figure], path: Path) -> Path:
     OutputError
         When the file cannot be written.
     """
-    try:
-        import matplotlib
-    except ImportError as problem:
-        raise MissingDependencyError("figures need matplotlib: pip install matplotlib") from problem
+    matplotlib = _matplotlib("matplotlib")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
@@ -176,3 +170,7 @@ def label_line_ends(axes: Axes, ends: dict[str, float], x: float) -> None:
             fontsize=8.5,
             annotation_clip=False,
         )
+
+
+def _matplotlib(module: str) -> Any:
+    return import_optional(module, "figures need matplotlib", "matplotlib")

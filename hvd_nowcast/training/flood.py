@@ -17,7 +17,7 @@ from hvd_nowcast.config import FloodConfig
 from hvd_nowcast.errors import ConfigError, ShardError
 from hvd_nowcast.hydrology.contribution import Contribution, travel_time_classes
 from hvd_nowcast.hydrology.watershed import Watershed
-from hvd_nowcast.loader.assignment import equal_shares, rank_slice, spread_evenly
+from hvd_nowcast.loader.assignment import rank_part, spread_evenly
 from hvd_nowcast.loader.flood import (
     FloodBatches,
     FlowScaling,
@@ -242,9 +242,8 @@ class FloodTask:
     def validation_batches(self, rank: int, ranks: int) -> Iterator[dict[str, tf.Tensor]]:
         """Part of one rank of the validation samples."""
         limit = self._config.training.validation_samples
-        numbers = spread_evenly(len(self._validation.pairs), limit)
-        part = rank_slice(equal_shares(len(numbers), ranks), rank)
-        return self._validation.in_order(numbers[part].tolist(), VALIDATION_BATCH)
+        part = rank_part(len(self._validation.pairs), limit, rank, ranks)
+        return self._validation.in_order(part, VALIDATION_BATCH)
 
     def describe_samples(self, part: slice, step: int) -> str:
         """Windows and gauges of a part of a global batch."""

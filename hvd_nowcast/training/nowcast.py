@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from hvd_nowcast.config import NowcastConfig
 from hvd_nowcast.errors import ShardError
-from hvd_nowcast.loader.assignment import equal_shares, rank_slice, spread_evenly
+from hvd_nowcast.loader.assignment import rank_part, spread_evenly
 from hvd_nowcast.loader.pipeline import BatchDecoder, CodeBatches, WindowReader
 from hvd_nowcast.loader.scaling import (
     Scaling,
@@ -96,10 +96,10 @@ class NowcastTask:
 
     def validation_batches(self, rank: int, ranks: int) -> Iterator[tf.Tensor]:
         """Part of one rank of the whole frames of windows spread evenly over the split."""
-        windows = spread_evenly(len(self._validation.index), self._training.validation_samples)
-        part = rank_slice(equal_shares(len(windows), ranks), rank)
+        limit = self._training.validation_samples
+        windows = rank_part(len(self._validation.index), limit, rank, ranks)
         return self._batches.iterate(
-            self._batches.evaluation(self._validation, windows[part].tolist(), VALIDATION_BATCH)
+            self._batches.evaluation(self._validation, windows, VALIDATION_BATCH)
         )
 
     def describe_samples(self, part: slice, step: int) -> str:

@@ -20,13 +20,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
-from hvd_nowcast.config import Config, config_from_dict
+from hvd_nowcast.config import Config, FloodConfig, NowcastConfig, config_from_dict
 from hvd_nowcast.errors import RunFolderError
 from hvd_nowcast.shards.writer import atomic_output
+
+TaskConfig = TypeVar("TaskConfig", NowcastConfig, FloodConfig)
 
 
 class RunFolder:
@@ -103,6 +105,34 @@ class RunFolder:
                 "Make one with: hvd-nowcast train CONFIG --run DIR"
             )
         return config_from_dict(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+
+    def config_of(self, kind: type[TaskConfig]) -> TaskConfig:
+        """The configuration of a run that must be of one task.
+
+        Raises
+        ------
+        RunFolderError
+            When it is of another.
+        """
+        config = self.config()
+        if not isinstance(config, kind):
+            raise RunFolderError(f"{self.path}: a {config.task} run, a {kind.task} run is needed")
+        return config
+
+    def require_weights(self) -> Path:
+        """The file of the best weights.
+
+        Raises
+        ------
+        RunFolderError
+            When there is none yet.
+        """
+        if not self.best_weights.exists():
+            raise RunFolderError(
+                f"{self.best_weights}: no weights yet, they come with the first validation. "
+                "Continue the training with --resume"
+            )
+        return self.best_weights
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write a small JSON file at once or not at all."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hvd_nowcast.errors import MissingDependencyError
+from hvd_nowcast.optional import import_optional
 
 FLOW_FRAMES = 3
 DRY_STEP_DECIBEL = 5.0
@@ -99,14 +99,9 @@ def import_pysteps() -> ModuleType:
     """
     if "pysteps" in sys.modules:
         return sys.modules["pysteps"]
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            import cv2  # noqa: F401  pysteps imports it lazily and fails only in mid-computation
-            import pysteps
-    except ImportError as problem:
-        raise MissingDependencyError(
-            "optical flow and spectra need pySTEPS and OpenCV: "
-            "pip install pysteps opencv-python-headless"
-        ) from problem
-    module: ModuleType = pysteps
-    return module
+    purpose = "optical flow and spectra need pySTEPS and OpenCV"
+    with contextlib.redirect_stdout(io.StringIO()):
+        # pySTEPS imports OpenCV lazily and fails only in mid-computation.
+        for name in ("cv2", "pysteps"):
+            import_optional(name, purpose, "pysteps opencv-python-headless")
+    return sys.modules["pysteps"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hvd_nowcast.errors import MissingDependencyError
+from hvd_nowcast.optional import import_optional
 from hvd_nowcast.verification.accumulators import (
     ContingencySums,
     ErrorSums,
@@ -84,19 +84,8 @@ class SourceSums:
 
 
 def import_scores() -> None:
-    """Import the package `scores`, which brings SciPy and xarray.
-
-    Raises
-    ------
-    MissingDependencyError
-        When it is not installed.
-    """
-    try:
-        import scores.categorical  # noqa: F401
-    except ImportError as problem:
-        raise MissingDependencyError(
-            "verification needs the package scores: pip install scores"
-        ) from problem
+    """Import the package `scores`, which brings SciPy and xarray."""
+    import_optional("scores.categorical", "verification needs the package scores", "scores")
 
 
 def fss_windows(spacing: float, kilometres: Sequence[float] = FSS_KILOMETRES) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hvd_nowcast.forecast import make_forecast
+from hvd_nowcast.nowcast.forecast import make_forecast
 from hvd_nowcast.plots import plot_forecast_file
 from tests.unit.test_bad_input import write_radar
 from tests.unit.test_forecast import Doubler, rising

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hvd_nowcast.errors import ConfigError
 from hvd_nowcast.parallel import branches
-from hvd_nowcast.parallel.branches import ReplicaLayout, place_branches, placement_ceiling
+from hvd_nowcast.parallel.branches import ReplicaLayout, place_branches
 
 COSTS = st.lists(st.floats(0.1, 9.0), min_size=3, max_size=5)
 SPEEDS = st.lists(st.floats(0.2, 4.0), min_size=1, max_size=3)
@@ -52,11 +52,6 @@ def test_many_branches_are_placed_nearly_as_well(costs: list[float], speeds: lis
 def test_more_ranks_than_branches_are_refused() -> None:
     with pytest.raises(ConfigError, match="is 3, but the network has only 2 branches"):
         place_branches([1.0, 1.0], [1.0] * 3)
-
-
-def test_ceiling() -> None:
-    assert placement_ceiling([2.0, 2.0], [0, 1], 0.0) == pytest.approx(2.0)
-    assert placement_ceiling([3.0, 1.0], [0, 1], 2.0) == pytest.approx(6 / 4)
 
 
 def test_layout_of_replicas() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hvd_nowcast.errors import ConfigError, InputError, OutputError
-from hvd_nowcast.forecast import make_forecast
+from hvd_nowcast.nowcast.forecast import make_forecast
 from hvd_nowcast.shards import writer
 from tests.unit.test_bad_input import write_radar
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hvd_nowcast import predictor as module
 from hvd_nowcast.config import DataSection, ModelSection, NowcastConfig
 from hvd_nowcast.errors import RunFolderError
 from hvd_nowcast.loader.scaling import LogRainScaling
 from hvd_nowcast.models.nowcast import build_nowcast
-from hvd_nowcast.predictor import Predictor, tile_slices
+from hvd_nowcast.nowcast import predictor as module
+from hvd_nowcast.nowcast.predictor import Predictor, tile_slices
 
 
 def make_predictor(residual: bool = True) -> Predictor:

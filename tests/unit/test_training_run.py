@@ -14,8 +14,8 @@ import pytest
 
 from hvd_nowcast.config import load_config
 from hvd_nowcast.errors import Interrupted, NotFiniteError, ShardError
+from hvd_nowcast.nowcast.predictor import Predictor
 from hvd_nowcast.parallel.communicator import SingleProcess
-from hvd_nowcast.predictor import Predictor
 from hvd_nowcast.training.loop import TrainingRun
 from hvd_nowcast.training.run_folder import RunFolder
 

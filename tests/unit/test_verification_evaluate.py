@@ -9,19 +9,15 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from hvd_nowcast import evaluate as evaluation_module
+from hvd_nowcast.config import config_from_dict
 from hvd_nowcast.errors import ConfigError, InputError, MissingDependencyError, OutputError
-from hvd_nowcast.evaluate import (
-    SOURCES,
-    evaluate,
-    evaluate_run,
-    score_windows,
-    usable_sources,
-    write_scores,
-)
+from hvd_nowcast.evaluate import evaluate_run, write_scores
+from hvd_nowcast.nowcast import evaluate as evaluation_module
+from hvd_nowcast.nowcast.evaluate import SOURCES, evaluate, score_windows, usable_sources
 from hvd_nowcast.shards.build import build_shards
 from hvd_nowcast.shards.split import parse_split
 from hvd_nowcast.shards.synthetic import synthetic_source
+from hvd_nowcast.training.run_folder import RunFolder
 from hvd_nowcast.verification.evaluation import POOLING, Evaluation, Setting
 from hvd_nowcast.verification.example import Example
 from hvd_nowcast.verification.windows import choose_starts
@@ -224,8 +220,8 @@ def test_a_run_gets_scores_and_figures(monkeypatch, tmp_path, archive, own_shard
     predictor = FakePredictor()
     shards = str(archive) if own_shards else "elsewhere"
     predictor.config = SimpleNamespace(data=SimpleNamespace(shards=shards))
-    module = SimpleNamespace(Predictor=SimpleNamespace(load=lambda folder: predictor))
-    monkeypatch.setitem(sys.modules, "hvd_nowcast.predictor", module)
+    monkeypatch.setattr(evaluation_module.Predictor, "load", lambda folder: predictor)
+    RunFolder(tmp_path / "run").start(config_from_dict({"data": {"shards": "here"}}, "test"))
     other = tmp_path / "copy.json"
     given = None if own_shards else archive
     lines = list(evaluate_run(tmp_path / "run", given, json_file=other))
@@ -239,8 +235,8 @@ def test_a_run_gets_scores_and_figures(monkeypatch, tmp_path, archive, own_shard
 def test_a_run_without_matplotlib_gets_scores(monkeypatch, tmp_path, archive, capsys):
     pytest.importorskip("pysteps")
     predictor = FakePredictor()
-    module = SimpleNamespace(Predictor=SimpleNamespace(load=lambda folder: predictor))
-    monkeypatch.setitem(sys.modules, "hvd_nowcast.predictor", module)
+    monkeypatch.setattr(evaluation_module.Predictor, "load", lambda folder: predictor)
+    RunFolder(tmp_path / "run").start(config_from_dict({"data": {"shards": "here"}}, "test"))
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     lines = list(evaluate_run(tmp_path / "run", archive))
     assert lines[-1] == f"scores: {tmp_path / 'run' / 'scores.json'}"

@@ -4,30 +4,13 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from hvd_nowcast.errors import InputError, MissingDependencyError
+from hvd_nowcast.errors import InputError
+from hvd_nowcast.optional import import_optional
 from hvd_nowcast.shards.reader import LARGEST_COMPRESSION, LARGEST_FRAME_BYTES
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-
-
-def import_h5py() -> ModuleType:
-    """Import h5py.
-
-    Raises
-    ------
-    MissingDependencyError
-        When it is not installed.
-    """
-    try:
-        import h5py
-    except ImportError as problem:
-        raise MissingDependencyError(
-            "HDF5 radar files need h5py: pip install 'hvd_nowcast[convert]'"
-        ) from problem
-    return h5py
 
 
 def open_hdf5(path: Path) -> Any:
@@ -38,7 +21,7 @@ def open_hdf5(path: Path) -> Any:
     InputError
         When it is empty, damaged or not HDF5.
     """
-    h5py = import_h5py()
+    h5py = import_optional("h5py", "HDF5 radar files need h5py", "'hvd_nowcast[convert]'")
     try:
         return h5py.File(path, "r")
     except PermissionError as problem:

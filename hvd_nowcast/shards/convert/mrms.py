@@ -10,7 +10,6 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -18,8 +17,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hvd_nowcast.errors import InputError, MissingDependencyError
+from hvd_nowcast.errors import InputError
 from hvd_nowcast.grid import equirectangular_grid
+from hvd_nowcast.optional import import_optional
 from hvd_nowcast.shards.convert.single_frames import FrameHeader, source_of_files
 from hvd_nowcast.shards.convert.source import Field, FrameSource, Options
 from hvd_nowcast.shards.schema import Packing
@@ -58,25 +58,9 @@ def recognise_mrms(path: Path) -> bool:
     return is_grib or path.name.endswith((".grib2", ".grib2.gz", ".grb2"))
 
 
-def import_eccodes() -> ModuleType:
-    """Import the GRIB library.
-
-    Raises
-    ------
-    MissingDependencyError
-        When it, or the library under it, is not installed.
-    """
-    try:
-        return import_module("eccodes")
-    except (ImportError, RuntimeError) as problem:
-        raise MissingDependencyError(
-            "MRMS files need a GRIB2 reader: pip install 'hvd_nowcast[grib]'"
-        ) from problem
-
-
 def _decoded(path: Path, work: Callable[[Path, ModuleType, Any], Result]) -> Result:
     """Do some work on the one message of a file."""
-    eccodes = import_eccodes()
+    eccodes = import_optional("eccodes", "MRMS files need a GRIB2 reader", "'hvd_nowcast[grib]'")
     try:
         message = eccodes.codes_new_from_message(_content(path))
         try:

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvd_nowcast.config import NowcastConfig
-from hvd_nowcast.errors import RunFolderError
 from hvd_nowcast.loader.pipeline import round_up
 from hvd_nowcast.loader.scaling import Scaling, scaling_from_dict
 from hvd_nowcast.models.nowcast import build_nowcast, size_multiple
@@ -76,18 +75,12 @@ class Predictor:
             When it is no run, or has no weights yet.
         """
         run = RunFolder(run_folder)
-        config = run.config()
-        if not isinstance(config, NowcastConfig):
-            raise RunFolderError(f"{run.path}: a {config.task} run, not a nowcast")
-        if not run.best_weights.exists():
-            raise RunFolderError(
-                f"{run.best_weights}: no weights yet, they come with the first validation. "
-                "Continue the training with --resume"
-            )
+        config = run.config_of(NowcastConfig)
+        weights = run.require_weights()
         data = run.read_json("data.json")
         model = build_nowcast(config.model, config.data.frames_in, config.data.frames_out)
-        arrays, facts = load_arrays(run.best_weights)
-        assign_arrays(arrays, run.best_weights, model)
+        arrays, facts = load_arrays(weights)
+        assign_arrays(arrays, weights, model)
         return cls(
             config,
             model,

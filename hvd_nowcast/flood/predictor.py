@@ -11,7 +11,6 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from hvd_nowcast.config import FloodConfig
-from hvd_nowcast.errors import RunFolderError
 from hvd_nowcast.models.flood import FloodNetwork, build_flood
 from hvd_nowcast.training.checkpoint import assign_arrays, load_arrays
 from hvd_nowcast.training.flood import FloodData
@@ -51,18 +50,12 @@ class FloodPredictor:
             When it is no flood run, or has no weights yet.
         """
         run = RunFolder(run_folder, writable=False)
-        config = run.config()
-        if not isinstance(config, FloodConfig):
-            raise RunFolderError(f"{run.path}: a {config.task} run, not a flood run")
-        if not run.best_weights.exists():
-            raise RunFolderError(
-                f"{run.best_weights}: no weights yet, they come with the first validation. "
-                "Continue the training with --resume"
-            )
+        config = run.config_of(FloodConfig)
+        weights = run.require_weights()
         data = FloodData(config, run, shards)
         network = build_flood(config.model, data.maps, data.sizes)
-        arrays, _ = load_arrays(run.best_weights)
-        assign_arrays(arrays, run.best_weights, network.model)
+        arrays, _ = load_arrays(weights)
+        assign_arrays(arrays, weights, network.model)
         return cls(config, data, network)
 
     @property

@@ -29,7 +29,7 @@ LARGEST_SPACING_CHANGE = 0.1
 
 
 class NowcastModel(Protocol):
-    """What is asked of a predictor; `hvd_nowcast.predictor.Predictor` is one."""
+    """What is asked of a predictor; `hvd_nowcast.nowcast.predictor.Predictor` is one."""
 
     frames_in: int
     frames_out: int

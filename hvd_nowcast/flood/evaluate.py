@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 
 from hvd_nowcast import console
 from hvd_nowcast.config import FloodConfig
-from hvd_nowcast.errors import MissingDependencyError
-from hvd_nowcast.flood_predictor import FloodPredictor
+from hvd_nowcast.flood.predictor import FloodPredictor
 from hvd_nowcast.loader.flood import FloodBatches
 from hvd_nowcast.parallel.communicator import SingleProcess
+from hvd_nowcast.plots.hydrographs import save_flood_figures
 from hvd_nowcast.shards.manifest import Manifest
 from hvd_nowcast.shards.reader import ReaderPool
 from hvd_nowcast.training.flood import FloodData
 from hvd_nowcast.training.loop import TrainingRun
 from hvd_nowcast.training.run_folder import RunFolder
+from hvd_nowcast.verification.findings import Findings
 from hvd_nowcast.verification.flood_baselines import LAGS, LaggedLinear, persistence
 from hvd_nowcast.verification.hydrograph import score_table
 
@@ -31,8 +32,25 @@ LSTM = "lstm"
 TABLE_METRICS = ("nse", "kge")
 
 
-def evaluate_flood(run_folder: str | Path, split: str = "test") -> dict[str, Any]:
+def evaluate_flood(run: Path, shards_folder: Path | None, split: str) -> Findings:
+    """Score a run; parameters as of `flood_scores`."""
+    scores = flood_scores(run, shards_folder, split)
+    return Findings(flood_lines(scores), scores, partial(save_flood_figures, scores))
+
+
+def flood_scores(
+    run_folder: str | Path, shards_folder: Path | None = None, split: str = "test"
+) -> dict[str, Any]:
     """Score a run and its baselines on one split.
+
+    Parameters
+    ----------
+    run_folder
+        The trained run.
+    shards_folder
+        Another record of the same gauges than the run's.
+    split
+        Part of it.
 
     The LSTM has the recurrent block, the series and the training of the model, and sees the mean
     rain of the area; it is trained the first time, into ``RUN/lstm``.
@@ -42,14 +60,14 @@ def evaluate_flood(run_folder: str | Path, split: str = "test") -> dict[str, Any
     dict
         Ready for JSON: lead times, scores by source, metric and gauge, and the series themselves.
     """
-    predictor = FloodPredictor.load(run_folder)
+    predictor = FloodPredictor.load(run_folder, shards_folder)
     data = predictor.data
     batches = data.batches(split)
     forecasts = {
         "model": _of_model(predictor, batches),
         "persistence": _of_persistence(data, batches),
         "linear": _of_linear(predictor.config, data, batches),
-        LSTM: _of_lstm(Path(run_folder), predictor.config, split),
+        LSTM: _of_lstm(Path(run_folder), predictor.config, shards_folder, split),
     }
     observed = _observed(data, batches)
     hours = data.manifest.step_seconds / 3600.0
@@ -163,7 +181,9 @@ def area_rain(
     return rain
 
 
-def _of_lstm(run_folder: Path, config: FloodConfig, split: str) -> Array:
+def _of_lstm(
+    run_folder: Path, config: FloodConfig, shards_folder: Path | None, split: str
+) -> Array:
     folder = run_folder / LSTM
     run = RunFolder(folder)
     if not run.has("final.json"):
@@ -172,7 +192,7 @@ def _of_lstm(run_folder: Path, config: FloodConfig, split: str) -> Array:
         if not run.has("config.yaml"):
             run.start(plain)
         TrainingRun(plain, run, SingleProcess()).run()
-    predictor = FloodPredictor.load(folder)
+    predictor = FloodPredictor.load(folder, shards_folder)
     return _of_model(predictor, predictor.data.batches(split))[..., 0]
 
 
@@ -189,30 +209,3 @@ def _lists(values: Array) -> list[Any]:
     rounded = np.round(values, 3).astype(object)
     rounded[~np.isfinite(values)] = None
     return rounded.tolist()
-
-
-def evaluate_flood_run(
-    run_folder: str | Path, split: str, json_file: str | Path | None, figures: str | Path | None
-) -> Iterator[str]:
-    """Evaluate a flood run: scores into ``RUN/scores.json``, figures into ``RUN/figures``.
-
-    Yields
-    ------
-    str
-        Lines for the screen.
-    """
-    from hvd_nowcast.evaluate import write_scores
-
-    run = Path(run_folder)
-    scores = evaluate_flood(run, split)
-    yield flood_lines(scores)
-    for path in dict.fromkeys(Path(p) for p in (run / "scores.json", json_file) if p is not None):
-        write_scores(scores, path)
-        yield f"scores: {path}"
-    try:
-        from hvd_nowcast.plots.hydrographs import save_flood_figures
-
-        for path in save_flood_figures(scores, Path(figures or run / "figures")):
-            yield f"figure: {path}"
-    except MissingDependencyError as problem:
-        console.warn(f"without figures: {problem}")

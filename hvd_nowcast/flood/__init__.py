@@ -1,0 +1,1 @@
+"""A trained flood model: discharge forecasts, and their scores beside simpler models."""

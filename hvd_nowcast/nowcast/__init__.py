@@ -1,0 +1,1 @@
+"""A trained nowcast: forecasts, and their scores beside persistence and optical flow."""

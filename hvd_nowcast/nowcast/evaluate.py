@@ -1,0 +1,221 @@
+"""Score a model beside persistence and optical flow on one part of an archive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvd_nowcast import console
+from hvd_nowcast.errors import ConfigError, InputError, MissingDependencyError
+from hvd_nowcast.nowcast.predictor import Predictor
+from hvd_nowcast.plots import save_evaluation_figures
+from hvd_nowcast.shards.index import build_index
+from hvd_nowcast.shards.manifest import Manifest
+from hvd_nowcast.shards.reader import ReaderPool
+from hvd_nowcast.shards.schema import QUANTITIES
+from hvd_nowcast.shards.split import SPLITS
+from hvd_nowcast.verification.baselines import import_pysteps, optical_flow, persistence
+from hvd_nowcast.verification.evaluation import Evaluation, Setting
+from hvd_nowcast.verification.example import Example
+from hvd_nowcast.verification.findings import Findings
+from hvd_nowcast.verification.scores import import_scores
+from hvd_nowcast.verification.windows import Window, choose_starts, read_windows
+
+Array = NDArray[np.float32]
+Forecaster = Callable[[Array, int], Array]
+
+SOURCES = ("model", "persistence", "optical_flow")
+
+
+class NowcastModel(Protocol):
+    """What is asked of a predictor; `hvd_nowcast.nowcast.predictor.Predictor` is one."""
+
+    frames_in: int
+    frames_out: int
+    step_seconds: int
+    quantity: str
+
+    def forecast(self, frames: Array) -> Array:
+        """Physical frames (frames_in, y, x), NaN where missing, to (frames_out, y, x)."""
+
+
+def evaluate(
+    predictor: NowcastModel,
+    shards_folder: str | Path,
+    split: str = "test",
+    every_minutes: int = 60,
+    sources: Sequence[str] = SOURCES,
+) -> Evaluation:
+    """Score forecasts from regular starts of a split.
+
+    Parameters
+    ----------
+    predictor
+        The model.
+    shards_folder
+        Folder with ``manifest.json``.
+    split
+        ``train``, ``validation`` or ``test``.
+    every_minutes
+        A forecast starts (its newest input frame is) at each multiple of this in the day.
+    sources
+        Out of ``model``, ``persistence`` and ``optical_flow``.
+
+    Returns
+    -------
+    Evaluation
+        Pooled sums of all starts; its example is the start with the most rain.
+
+    Raises
+    ------
+    ConfigError
+        When the split, a source or the number of minutes cannot be.
+    InputError
+        When the archive does not fit the model, or the split holds no such start.
+    MissingDependencyError
+        When the package `scores` is not installed.
+    """
+    folder = Path(shards_folder)
+    manifest = Manifest.load(folder)
+    _check_fit(predictor, manifest, folder, split)
+    import_scores()
+    index = build_index(manifest, split, predictor.frames_in, predictor.frames_out)
+    chosen = choose_starts(index, every_minutes, manifest.step_seconds)
+    if not chosen:
+        raise _no_starts(folder, split, every_minutes, len(index), predictor)
+    empty = _nothing_yet(predictor, manifest, split, sources)
+    with closing(ReaderPool(folder)) as pool:
+        windows = read_windows(index, pool, manifest.packing.table(), chosen)
+        watched = console.progress(windows, "evaluating", total=len(chosen), unit="start")
+        return score_windows(empty, watched, predictor)
+
+
+def score_windows(
+    evaluation: Evaluation, windows: Iterable[Window], predictor: NowcastModel
+) -> Evaluation:
+    """Add the forecasts of some windows to an evaluation.
+
+    Parameters
+    ----------
+    evaluation
+        Sums so far; its sources are the ones that are run.
+    windows
+        Start time and frames, shape (frames_in + frames_out, y, x), physical units.
+    predictor
+        The model.
+
+    Returns
+    -------
+    Evaluation
+        With these windows; the example is the one with the most rain so far.
+    """
+    thresholds = evaluation.setting.thresholds
+    forecasters = _forecasters(predictor, thresholds[0])
+    for start, frames in windows:
+        inputs, observed = np.split(frames, [predictor.frames_in])
+        forecasts = {
+            source: forecasters[source](inputs, len(observed)) for source in evaluation.sums
+        }
+        pixels = int(np.count_nonzero(observed >= thresholds[min(1, len(thresholds) - 1)]))
+        example = Example(start, inputs[-1], observed, forecasts, pixels)
+        evaluation = evaluation.update(forecasts, observed).with_example(example)
+    return evaluation
+
+
+def usable_sources(sources: Sequence[str], frames_in: int) -> tuple[str, ...]:
+    """Choose the sources that can be run here, and say why one cannot.
+
+    Raises
+    ------
+    ConfigError
+        When a source is not known.
+    """
+    unknown = sorted(set(sources) - set(SOURCES))
+    if unknown:
+        raise ConfigError(f"unknown source {', '.join(unknown)}: choose from {', '.join(SOURCES)}")
+    if "optical_flow" not in sources:
+        return tuple(sources)
+    try:
+        import_pysteps()
+        problem = "" if frames_in > 1 else "optical flow needs two input frames, the model has one"
+    except MissingDependencyError as missing:
+        problem = str(missing)
+    if problem:
+        console.warn(f"without optical flow and spectra: {problem}")
+    return tuple(source for source in sources if source != "optical_flow" or not problem)
+
+
+def evaluate_nowcast(
+    run: Path, shards_folder: Path | None, split: str, every_minutes: int
+) -> Findings:
+    """Score a run on its own shards or on others; parameters as of `evaluate`."""
+    predictor = Predictor.load(run)
+    folder = Path(shards_folder or predictor.config.data.shards or run / "shards")
+    evaluation = evaluate(predictor, folder, split, every_minutes)
+    scores = evaluation.to_json()
+    draw = partial(save_evaluation_figures, scores, evaluation.example)
+    return Findings(evaluation.table(), scores, draw)
+
+
+def _forecasters(predictor: NowcastModel, wet_threshold: float) -> dict[str, Forecaster]:
+    return {
+        "model": lambda frames, leads: predictor.forecast(frames),
+        "persistence": persistence,
+        "optical_flow": partial(optical_flow, wet_threshold=wet_threshold),
+    }
+
+
+def _nothing_yet(
+    predictor: NowcastModel, manifest: Manifest, split: str, sources: Sequence[str]
+) -> Evaluation:
+    quantity = QUANTITIES[manifest.quantity]
+    step_minutes = manifest.step_seconds / 60.0
+    setting = Setting(
+        quantity.name,
+        quantity.units,
+        tuple(map(float, quantity.thresholds)),
+        tuple(step_minutes * (lead + 1) for lead in range(predictor.frames_out)),
+        float(manifest.grid.spacing),
+        (int(manifest.grid.shape[0]), int(manifest.grid.shape[1])),
+        quantity.wet_threshold if quantity.name == "rain_rate" else None,
+    )
+    usable = usable_sources(sources, predictor.frames_in)
+    return Evaluation.zero(setting, split, usable, spectra="optical_flow" in usable)
+
+
+def _check_fit(predictor: NowcastModel, manifest: Manifest, folder: Path, split: str) -> None:
+    if split not in SPLITS:
+        raise ConfigError(f"--split {split}: choose from {', '.join(SPLITS)}")
+    ours = (predictor.quantity, predictor.step_seconds)
+    theirs = (manifest.quantity, manifest.step_seconds)
+    if ours != theirs:
+        raise InputError(
+            folder,
+            f"holds {theirs[0]} every {theirs[1]} s, but the model was trained on {ours[0]} every "
+            f"{ours[1]} s",
+            "Give shards of the same quantity and time step with --shards",
+        )
+
+
+def _no_starts(
+    folder: Path, split: str, every_minutes: int, windows: int, predictor: NowcastModel
+) -> InputError:
+    if windows:
+        return InputError(
+            folder,
+            f"none of the {windows} windows of the {split} split starts at a multiple of "
+            f"{every_minutes} minutes",
+            f"Give --every {max(1, predictor.step_seconds // 60)} to take them all",
+        )
+    return InputError(
+        folder,
+        f"the {split} split has no {predictor.frames_in + predictor.frames_out} frames in a row, "
+        f"{predictor.frames_in} in and {predictor.frames_out} to compare with",
+        "Choose another --split, or build the shards with a larger share for it",
+    )

@@ -1,0 +1,31 @@
+"""Packages that only some of the work needs."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+from hvd_nowcast.errors import MissingDependencyError
+
+
+def import_optional(module: str, purpose: str, requirement: str) -> ModuleType:
+    """Import a package that may not be installed.
+
+    Parameters
+    ----------
+    module
+        Its full name.
+    purpose
+        What needs it, such as ``figures need matplotlib``.
+    requirement
+        What to give to pip.
+
+    Raises
+    ------
+    MissingDependencyError
+        When it, or a library under it, is not installed.
+    """
+    try:
+        return import_module(module)
+    except (ImportError, RuntimeError) as problem:
+        raise MissingDependencyError(f"{purpose}: pip install {requirement}") from problem
