@@ -66,7 +66,8 @@ def build(
     """Turn radar files into shards with a manifest.
 
     \b
-    Formats: cf, dwd-pycomlink, knmi, fmi-pgm, openmrg, mrms, sevir, synthetic (no INPUTS).
+    Formats: cf, dwd-pycomlink, knmi, fmi-pgm, openmrg, mrms, sevir, watershed, synthetic.
+    The last takes no INPUTS.
     """
     from hvd_nowcast.shards.build import build_shards
     from hvd_nowcast.shards.convert import open_source
@@ -210,14 +211,15 @@ def evaluate(
 
 @program.command()
 @RUN
-@click.option(
-    "--input", "inputs", required=True, multiple=True, type=INPUTS, help="Newest radar files."
-)
+@click.option("--input", "inputs", required=True, multiple=True, type=INPUTS, help="Newest files.")
 @click.option("--out", required=True, type=INPUTS, help="Forecast file to write, CF netCDF.")
 @click.option("--plot", type=INPUTS, help="Folder for a picture of the forecast.")
 @click.option("--format", "format_name", default=None, help="Input format; guessed when left out.")
 @click.option("--variable", default=None, help="Variable to read, where a file holds several.")
 @click.option("--relation", default=None, help="Reflectivity to rain relation, by name.")
+@click.option(
+    "--rain", multiple=True, type=INPUTS, help="Nowcast of the rain ahead, for a flood model."
+)
 @click.option("--time", "reference_time", default=None, help="Start here instead of the newest.")
 @click.argument("more_inputs", nargs=-1, type=INPUTS)
 def forecast(
@@ -228,27 +230,24 @@ def forecast(
     format_name: str | None,
     variable: str | None,
     relation: str | None,
+    rain: tuple[Path, ...],
     reference_time: str | None,
     more_inputs: tuple[Path, ...],
 ) -> None:
-    """Forecast from the newest frames of radar files in any supported format."""
-    from hvd_nowcast.nowcast.forecast import make_forecast
-    from hvd_nowcast.nowcast.predictor import Predictor
+    """Forecast from the newest files in any supported format.
 
-    summary = make_forecast(
-        Predictor.load(run),
-        [*inputs, *more_inputs],
-        out,
-        format=format_name,
-        variable=variable,
-        relation=relation,
-        reference_time=reference_time,
-    )
-    console.say(str(summary))
-    if plot is not None:
-        from hvd_nowcast.plots import plot_forecast_file
+    \b
+    Rain from radar frames, then the discharge of a watershed with that rain ahead:
+      hvd-nowcast forecast runs/radar --input radar*.nc --out rain.nc
+      hvd-nowcast forecast runs/river --input river.nc --rain rain.nc --out flood.nc
+    """
+    from hvd_nowcast.forecast import forecast_run
 
-        console.say(f"picture: {plot_forecast_file(out, plot)}")
+    paths = [*inputs, *more_inputs]
+    for line in forecast_run(
+        run, paths, out, format_name, variable, relation, reference_time, rain, plot
+    ):
+        console.say(line)
 
 
 @program.command()

@@ -16,8 +16,6 @@ from hvd_nowcast.flood.predictor import FloodPredictor
 from hvd_nowcast.loader.flood import FloodBatches
 from hvd_nowcast.parallel.communicator import SingleProcess
 from hvd_nowcast.plots.hydrographs import save_flood_figures
-from hvd_nowcast.shards.manifest import Manifest
-from hvd_nowcast.shards.reader import ReaderPool
 from hvd_nowcast.training.flood import FloodData
 from hvd_nowcast.training.loop import TrainingRun
 from hvd_nowcast.training.run_folder import RunFolder
@@ -147,7 +145,7 @@ def _of_linear(config: FloodConfig, data: FloodData, batches: FloodBatches) -> A
     pet = data.watershed.pet[:, None] if data.watershed.pet.size else np.zeros((0, 0))
     others = np.concatenate([data.watershed.inflow, pet.reshape(len(data.watershed.inflow), -1)], 1)
     columns = []
-    for gauge, rain in enumerate(area_rain(data.manifest, data.pool, data.maps.weight, data)):
+    for gauge, rain in enumerate(area_rain(data)):
         discharge = data.watershed.discharge[:, gauge].astype(np.float64)
         model = LaggedLinear(
             discharge,
@@ -160,24 +158,19 @@ def _of_linear(config: FloodConfig, data: FloodData, batches: FloodBatches) -> A
     return np.stack(columns, 1)
 
 
-def area_rain(
-    manifest: Manifest, pool: ReaderPool, weight: NDArray[np.float32], data: FloodData
-) -> Array:
+def area_rain(data: FloodData) -> Array:
     """Mean rain rate over each gauge's area at all times, shape (gauges, t); dry where missing."""
-    times = data.watershed.times
-    table = manifest.packing.table().astype(np.float64)
-    rain = np.zeros((len(weight), len(times)))
-    flat = weight.reshape(len(weight), -1).astype(np.float64)
-    for entry in manifest.shards:
-        for segment in entry.segments:
-            place = int(np.searchsorted(times, np.datetime64(segment.first_time, "s")))
-            codes = pool.read_codes(entry.file, segment.start, segment.start + segment.frames)
-            values = table[codes].reshape(segment.frames, -1)
-            known = np.isfinite(values)
-            total = flat @ np.where(known, values, 0.0).T
-            share = flat @ known.T
-            mean = np.divide(total, share, out=np.zeros_like(total), where=share > 0)
-            rain[:, place : place + segment.frames] = mean
+    times = len(data.watershed.times)
+    table = data.manifest.packing.table().astype(np.float64)
+    flat = data.maps.weight.reshape(len(data.maps.weight), -1).astype(np.float64)
+    rain = np.zeros((len(flat), times))
+    for start in range(0, times, BATCH):
+        places = range(start, min(times, start + BATCH))
+        values = table[data.rain.codes(places)].reshape(len(places), -1)
+        known = np.isfinite(values)
+        total, share = flat @ np.where(known, values, 0.0).T, flat @ known.T
+        mean = np.divide(total, share, out=np.zeros_like(total), where=share > 0)
+        rain[:, places.start : places.stop] = mean
     return rain
 
 

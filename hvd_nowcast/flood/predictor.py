@@ -32,9 +32,14 @@ class FloodPredictor:
         The watershed.
     network
         With its weights.
+    fingerprint
+        SHA-256 of the file of weights.
     """
 
-    def __init__(self, config: FloodConfig, data: FloodData, network: FloodNetwork) -> None:
+    def __init__(
+        self, config: FloodConfig, data: FloodData, network: FloodNetwork, fingerprint: str
+    ) -> None:
+        self.fingerprint = fingerprint
         self.config = config
         self.data = data
         self.network = network
@@ -54,9 +59,9 @@ class FloodPredictor:
         weights = run.require_weights()
         data = FloodData(config, run, shards)
         network = build_flood(config.model, data.maps, data.sizes)
-        arrays, _ = load_arrays(weights)
+        arrays, facts = load_arrays(weights)
         assign_arrays(arrays, weights, network.model)
-        return cls(config, data, network)
+        return cls(config, data, network, facts["sha256"])
 
     @property
     def quantiles(self) -> tuple[float, ...]:

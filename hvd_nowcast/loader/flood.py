@@ -18,7 +18,9 @@ from hvd_nowcast.loader.assignment import SampleOrder
 from hvd_nowcast.loader.decoding import CodeTable, valid_pixels
 from hvd_nowcast.loader.feed import Feed
 from hvd_nowcast.loader.pipeline import WindowReader
-from hvd_nowcast.shards.schema import Packing
+from hvd_nowcast.shards.manifest import Manifest
+from hvd_nowcast.shards.reader import ReaderPool
+from hvd_nowcast.shards.schema import Codes, Packing, Times
 
 # Series of a gauge itself, before evaporation and inflows: scaled discharge, whether it is known.
 GAUGE_SERIES = 2
@@ -30,17 +32,24 @@ class FlowScaling:
 
     Attributes
     ----------
+    gauges
+        Their names.
     transform
         f: ``none`` or ``square-root``.
     mean, deviation
         Of f(Q) over the training split, one per gauge.
+    forcing_mean, forcing_deviation
+        Of evaporation and of each inflow over the training split.
     rain
         Root mean square of the wet rain of the training split in mm h-1, which rain is divided by.
     """
 
+    gauges: tuple[str, ...]
     transform: str
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
+    forcing_mean: tuple[float, ...]
+    forcing_deviation: tuple[float, ...]
     rain: float
 
     def forward(self, discharge: NDArray[Any], gauge: Any = slice(None)) -> NDArray[np.float32]:
@@ -55,17 +64,35 @@ class FlowScaling:
         values = np.maximum(scaled * deviation + mean, 0.0)
         return values**2 if self.transform == "square-root" else values
 
+    def forcing(self, watershed: Watershed) -> NDArray[np.float32]:
+        """Scaled evaporation and inflows, the mean where missing, shape (t, 1 + inflows)."""
+        values = _forcing(watershed)
+        scaled = (values - np.array(self.forcing_mean)) / np.array(self.forcing_deviation)
+        return np.nan_to_num(scaled).astype(np.float32)
 
-def fit_flow_scaling(transform: str, discharge: NDArray[np.float32], rain: float) -> FlowScaling:
-    """Fit on the discharge of the training split, shape (t, gauges)."""
-    values = _transformed(transform, discharge).astype(np.float64)
-    deviation = np.nanstd(values, 0)
+
+def fit_flow_scaling(
+    transform: str, watershed: Watershed, train: NDArray[np.bool_], rain: float
+) -> FlowScaling:
+    """Fit on the times of the training split, which ``train`` tells, shape (t,)."""
+    discharge = _transformed(transform, watershed.discharge[train])
     return FlowScaling(
+        watershed.gauges,
         transform,
-        tuple(np.nanmean(values, 0).tolist()),
-        tuple(np.where(deviation > 0, deviation, 1.0).tolist()),
+        *_moments(discharge),
+        *_moments(_forcing(watershed)[train]),
         rain,
     )
+
+
+def _moments(values: NDArray[Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    mean, deviation = (f(values.astype(np.float64), 0) for f in (np.nanmean, np.nanstd))
+    return tuple(mean.tolist()), tuple(np.where(deviation > 0, deviation, 1.0).tolist())
+
+
+def _forcing(watershed: Watershed) -> NDArray[np.float32]:
+    pet = watershed.pet if watershed.pet.size else np.zeros(len(watershed.times), np.float32)
+    return np.concatenate([pet[:, None], watershed.inflow], 1)
 
 
 def _transformed(transform: str, discharge: NDArray[Any]) -> NDArray[Any]:
@@ -81,8 +108,6 @@ class WatershedSamples:
         With the gauges that are wanted.
     scaling
         Of the discharge.
-    train
-        Which times are of the training split, shape (t,).
     steps_in, steps_out
         Past steps and lead times.
     """
@@ -91,7 +116,6 @@ class WatershedSamples:
         self,
         watershed: Watershed,
         scaling: FlowScaling,
-        train: NDArray[np.bool_],
         steps_in: int,
         steps_out: int,
     ) -> None:
@@ -99,8 +123,7 @@ class WatershedSamples:
         self._in, self.leads = steps_in, steps_out
         self.steps = steps_in + steps_out
         self.discharge = scaling.forward(watershed.discharge)
-        pet = watershed.pet[:, None] if watershed.pet.size else np.zeros((len(self._times), 1))
-        self._forcing = _standardised(np.concatenate([pet, watershed.inflow], 1), train)
+        self._forcing = scaling.forcing(watershed)
         self.series_count = GAUGE_SERIES + self._forcing.shape[1]
 
     def place(self, start_time: np.datetime64) -> int:
@@ -124,10 +147,42 @@ class WatershedSamples:
         return np.where(known, coming, 0.0).astype(np.float32), known.astype(np.float32)
 
 
-def _standardised(values: NDArray[Any], train: NDArray[np.bool_]) -> NDArray[np.float32]:
-    mean, deviation = np.nanmean(values[train], 0), np.nanstd(values[train], 0)
-    scaled = (values - mean) / np.where(deviation > 0, deviation, 1.0)
-    return np.nan_to_num(scaled).astype(np.float32)
+class RainRecord:
+    """Stored rain of a watershed by its place in the series, across shards.
+
+    Parameters
+    ----------
+    manifest
+        Where the frames lie.
+    pool
+        Open shards.
+    times
+        Of the series, shape (t,).
+    """
+
+    def __init__(self, manifest: Manifest, pool: ReaderPool, times: Times) -> None:
+        self._shape = manifest.grid.shape
+        self._packing = manifest.packing
+        self._pool = pool
+        self._frame: dict[int, tuple[str, int]] = {}
+        for entry in manifest.shards:
+            for segment in entry.segments:
+                first = int(np.searchsorted(times, np.datetime64(segment.first_time, "s")))
+                for number in range(segment.frames):
+                    self._frame[first + number] = (entry.file, segment.start + number)
+
+    def has(self, places: range) -> NDArray[np.bool_]:
+        """Whether there is a frame at each place."""
+        return np.array([place in self._frame for place in places], bool)
+
+    def codes(self, places: range) -> Codes:
+        """Frames at some places, all missing where there is none, shape (t, y, x)."""
+        codes = np.full((len(places), *self._shape), self._packing.fill, self._packing.dtype)
+        for number, place in enumerate(places):
+            if place in self._frame:
+                file, frame = self._frame[place]
+                codes[number] = self._pool.read_codes(file, frame, frame + 1)[0]
+        return codes
 
 
 class FloodBatches:

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import dacite
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from hvd_nowcast.loader.flood import (
     FloodBatches,
     FlowScaling,
     RainDecoder,
+    RainRecord,
     WatershedSamples,
     fit_flow_scaling,
 )
@@ -34,7 +36,7 @@ from hvd_nowcast.shards.manifest import Manifest
 from hvd_nowcast.shards.reader import ReaderPool
 from hvd_nowcast.shards.watershed import load_watershed
 from hvd_nowcast.training.data_facts import store_data_facts
-from hvd_nowcast.training.flood_loss import flood_loss
+from hvd_nowcast.training.flood_loss import flood_loss, persistence_error
 from hvd_nowcast.training.linear_start import fit_linear_path
 from hvd_nowcast.training.run_folder import RunFolder
 
@@ -61,14 +63,23 @@ class FloodData:
         data = config.data
         self.folder = folder or Path(data.shards)
         self.manifest = Manifest.load(self.folder)
-        self.watershed = choose_gauges(load_watershed(self.folder, self.manifest), data.gauges)
         self.pool = ReaderPool(self.folder)
+        watershed = load_watershed(self.folder, self.manifest)
+        if run.has("scaler.json"):
+            self.scaling = dacite.from_dict(
+                FlowScaling, run.read_json("scaler.json"), dacite.Config(cast=[tuple])
+            )
+            self.watershed = choose_gauges(watershed, self.scaling.gauges)
+        else:
+            self.watershed = choose_gauges(watershed, data.gauges)
+            self.scaling = self._fit_scaling(data.transform)
+            run.write_json("scaler.json", {"kind": "flow", **asdict(self.scaling)})
         self._config = config
-        train = _times_of(self.manifest, "train", self.watershed.times)
-        self.scaling = self._scaling(run, train)
+        self._require_same_forcing()
         self.samples = WatershedSamples(
-            self.watershed, self.scaling, train, data.frames_in, data.frames_out
+            self.watershed, self.scaling, data.frames_in, data.frames_out
         )
+        self.rain = RainRecord(self.manifest, self.pool, self.watershed.times)
         shape = self.manifest.grid.shape
         fields = self.watershed.contributions(config.hydrology, shape)
         self.maps = contribution_maps(fields, self.manifest.step_seconds, config.model.heads)
@@ -109,11 +120,23 @@ class FloodData:
             )
         return batches
 
-    def _scaling(self, run: RunFolder, train: NDArray[np.bool_]) -> FlowScaling:
-        if run.has("scaler.json"):
-            known = run.read_json("scaler.json")
-            lists = {name: tuple(known[name]) for name in ("mean", "deviation")}
-            return FlowScaling(known["transform"], rain=known["rain"], **lists)
+    def _require_same_forcing(self) -> None:
+        inflows, trained = self.watershed.inflow.shape[1], len(self.scaling.forcing_mean) - 1
+        if inflows != trained:
+            raise ShardError(
+                self.folder,
+                f"has {inflows} inflows, the model was trained with {trained}",
+                "Give the same inflows as in training",
+            )
+
+    def persistence_error(self) -> NDArray[np.float32]:
+        """Error of persistence in the training split, shape (gauges, leads)."""
+        train = _times_of(self.manifest, "train", self.watershed.times)
+        flow = np.where(train[:, None], self.samples.discharge, np.nan)
+        return persistence_error(flow, self.sizes.steps_out)
+
+    def _fit_scaling(self, transform: str) -> FlowScaling:
+        train = _times_of(self.manifest, "train", self.watershed.times)
         discharge = self.watershed.discharge[train]
         silent = np.flatnonzero(~np.isfinite(discharge).any(0))
         if silent.size:
@@ -124,9 +147,7 @@ class FloodData:
                 "Leave it out with data.gauges, or give another --split",
             )
         rain = _root_mean_square_rain(self.manifest, self.pool)
-        scaling = fit_flow_scaling(self._config.data.transform, discharge, rain)
-        run.write_json("scaler.json", {"kind": "flow", **asdict(scaling)})
-        return scaling
+        return fit_flow_scaling(transform, self.watershed, train, rain)
 
 
 class FloodTask:
@@ -147,6 +168,7 @@ class FloodTask:
         self._train, self._validation = (self._data.batches(s) for s in ("train", "validation"))
         self.network = build_flood(config.model, self._data.maps, self._data.sizes)
         self.model = self.network.model
+        self._loss_scale = 1.0 / self._data.persistence_error()
         self.windows = len(self._train.pairs)
         self.planned_targets = float(config.training.global_batch * config.data.frames_out)
         self.branches: Branches | None = None
@@ -209,14 +231,15 @@ class FloodTask:
         """Loss sum and known targets, see `Task`."""
         batch = self.decoded(batch)
         target, weight = batch["target"], batch["weight"]
+        scale = tf.gather(tf.constant(self._loss_scale), batch["gauge"])
         if self.branches is None:
             inputs = {name: batch[name] for name in ("rain", "gauge", "series")}
             forecast = self.model(inputs, training=training)
         else:
             forecast, mine = self._forward_branches(self.branches, batch)
-            target, weight = at_least_one(target[mine]), at_least_one(weight[mine])
-        target, weight = (tf.cast(part, forecast.dtype) for part in (target, weight))
-        loss = flood_loss(self._config.model, forecast, target, weight)
+            target, weight, scale = (at_least_one(part[mine]) for part in (target, weight, scale))
+        target, weight, scale = (tf.cast(part, forecast.dtype) for part in (target, weight, scale))
+        loss = flood_loss(self._config.model, forecast, target, weight, scale)
         return loss / self.planned_targets, tf.reduce_sum(weight) / self.planned_targets
 
     def _forward_branches(
@@ -272,7 +295,7 @@ def choose_gauges(watershed: Watershed, names: tuple[str, ...] | None) -> Waters
     unknown = [name for name in names if name not in watershed.gauges]
     if unknown:
         raise ConfigError(
-            f"data.gauges: there is no gauge {unknown[0]}, the watershed has "
+            f"there is no gauge {unknown[0]} (data.gauges), the watershed has "
             f"{', '.join(watershed.gauges[:10])}"
         )
     chosen = [watershed.gauges.index(name) for name in names]

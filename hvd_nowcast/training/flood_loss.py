@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from hvd_nowcast.config import FloodModelSection
 
@@ -11,13 +12,18 @@ LEAST_DEVIATION = 1e-3
 
 
 def flood_loss(
-    section: FloodModelSection, forecast: tf.Tensor, target: tf.Tensor, weight: tf.Tensor
+    section: FloodModelSection,
+    forecast: tf.Tensor,
+    target: tf.Tensor,
+    weight: tf.Tensor,
+    scale: tf.Tensor,
 ) -> tf.Tensor:
     """Sum over all that is known, a scalar.
 
-    The square error of the discharge scaled by its deviation, whose mean is ``1 - NSE`` of a gauge
-    (Kratzert et al. 2019, doi:10.5194/hess-23-5089-2019); the negative log likelihood of a normal
-    distribution; or the quantile (pinball) loss (Koenker and Bassett 1978, doi:10.2307/1913643).
+    The square error relative to that of persistence, whose mean is one minus the persistence
+    coefficient (Kitanidis and Bras 1980, doi:10.1029/WR016i006p01034), so that a short lead time
+    counts like a long one; the quantile (pinball) loss (Koenker and Bassett 1978,
+    doi:10.2307/1913643), relative too; or the negative log likelihood of a normal distribution.
 
     Parameters
     ----------
@@ -27,17 +33,48 @@ def flood_loss(
         Shape (b, l, outputs).
     target, weight
         Shape (b, l).
+    scale
+        What an error is multiplied by, shape (b, l): one over that of persistence.
     """
     difference = target[..., None] - forecast
     if section.output == "mean":
-        loss = tf.square(difference[..., 0])
+        loss = tf.square(difference[..., 0] * scale)
     elif section.output == "gaussian":
         deviation = gaussian_deviation(forecast[..., 1])
         loss = 0.5 * tf.square(difference[..., 0] / deviation) + tf.math.log(deviation)
     else:
         level = tf.constant(np.array(section.quantiles), forecast.dtype)
-        loss = tf.reduce_mean(tf.maximum(level * difference, (level - 1) * difference), -1)
+        loss = tf.reduce_mean(tf.maximum(level * difference, (level - 1) * difference), -1) * scale
     return tf.reduce_sum(weight * loss)
+
+
+def persistence_error(scaled: NDArray[np.float32], leads: int) -> NDArray[np.float32]:
+    """Root mean square change of a discharge over each lead time, 1 where it never changes.
+
+    Parameters
+    ----------
+    scaled
+        Discharge of the training split, NaN where missing, shape (t, gauges).
+    leads
+        Number of lead times.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (gauges, leads).
+    """
+    error = np.ones((scaled.shape[1], leads), np.float32)
+    for lead in range(1, min(leads, len(scaled) - 1) + 1):
+        square = np.square(scaled[lead:] - scaled[:-lead], dtype=np.float64)
+        known = np.isfinite(square)
+        mean = np.divide(
+            np.where(known, square, 0.0).sum(0),
+            known.sum(0),
+            out=np.ones(square.shape[1]),
+            where=known.any(0),
+        )
+        error[:, lead - 1] = np.sqrt(np.where(mean > 0, mean, 1.0))
+    return error
 
 
 def gaussian_deviation(raw: tf.Tensor) -> tf.Tensor:

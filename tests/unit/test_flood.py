@@ -16,7 +16,10 @@ from hvd_nowcast.cli import main
 from hvd_nowcast.config import FloodConfig, FloodModelSection, config_from_dict
 from hvd_nowcast.errors import ConfigError, RunFolderError, ShardError
 from hvd_nowcast.flood.evaluate import flood_scores
-from hvd_nowcast.loader.flood import FlowScaling, RainDecoder, fit_flow_scaling
+from hvd_nowcast.hydrology.contribution import Units
+from hvd_nowcast.hydrology.network import FlowNetwork
+from hvd_nowcast.hydrology.watershed import Watershed
+from hvd_nowcast.loader.flood import RainDecoder, fit_flow_scaling
 from hvd_nowcast.models.flood import ContributionMaps, FloodSizes, PixelContribution, build_flood
 from hvd_nowcast.nowcast.predictor import Predictor
 from hvd_nowcast.parallel.communicator import SingleProcess
@@ -26,7 +29,7 @@ from hvd_nowcast.shards.schema import Packing
 from hvd_nowcast.shards.split import parse_split
 from hvd_nowcast.train import train
 from hvd_nowcast.training.flood import FloodTask
-from hvd_nowcast.training.flood_loss import flood_loss, gaussian_deviation
+from hvd_nowcast.training.flood_loss import flood_loss, gaussian_deviation, persistence_error
 from hvd_nowcast.training.loop import set_seed
 from hvd_nowcast.training.run_folder import RunFolder
 from tests.unit.made_watershed import Edit, write_watershed_file
@@ -157,22 +160,56 @@ def test_losses() -> None:
         tf.constant([[2.0], [9.0]], tf.float64),
         tf.constant([[1.0], [0.0]], tf.float64),
     )
+    scale = tf.constant([[2.0], [0.0]], tf.float64)
     section = FloodModelSection(output="gaussian")
     deviation = float(gaussian_deviation(tf.constant(0.3, tf.float64)))
     expected = 0.5 / deviation**2 + np.log(deviation)
-    assert float(flood_loss(section, forecast, target, weight)) == pytest.approx(expected)
+    assert float(flood_loss(section, forecast, target, weight, scale)) == pytest.approx(expected)
     quantile = replace(section, output="quantile", quantiles=(0.1, 0.5))
-    expected = np.mean([0.1 * (2 - 1.0), 0.5 * (2 - 0.3)])
-    assert float(flood_loss(quantile, forecast, target, weight)) == pytest.approx(expected)
+    expected = 2.0 * np.mean([0.1 * (2 - 1.0), 0.5 * (2 - 0.3)])
+    assert float(flood_loss(quantile, forecast, target, weight, scale)) == pytest.approx(expected)
     mean = replace(section, output="mean")
-    assert float(flood_loss(mean, forecast[..., :1], target, weight)) == pytest.approx(1.0)
+    found = float(flood_loss(mean, forecast[..., :1], target, weight, scale))
+    assert found == pytest.approx((2.0 * 1.0) ** 2)
+
+
+def test_error_of_persistence_by_lead_time() -> None:
+    flow = np.array([[0.0, 5.0], [1.0, 5.0], [np.nan, 5.0], [3.0, 5.0]], np.float32)
+    error = persistence_error(flow, 3)
+    # Over one step only 0 to 1 is known, over two 1 to 3, over three 0 to 3; gauge 1 never changes.
+    np.testing.assert_allclose(error, [[1.0, 2.0, 3.0], [1.0, 1.0, 1.0]])
+
+
+def valley(flow: np.ndarray) -> Watershed:
+    """Two gauges of a river of one node, two measured inflows and no evaporation."""
+    steps, node = len(flow), np.zeros(1, np.int64)
+    network = FlowNetwork(node, np.ones(1), np.ones(1), np.ones(1))
+    return Watershed(
+        network, Units(node, node, node, np.ones(1)), ("a", "b"), np.zeros(2, np.int64),
+        np.datetime64("2000-01-01", "s") + np.arange(steps) * np.timedelta64(1, "h"),
+        flow, np.arange(2 * steps, dtype=np.float32).reshape(steps, 2), np.zeros(2, np.int64),
+        np.zeros(0, np.float32),
+    )  # fmt: skip
+
+
+def test_forcing_is_scaled_by_the_training_split() -> None:
+    flow = np.ones((40, 2), np.float32)
+    train = np.arange(40) < 20
+    watershed = valley(flow)
+    watershed.inflow[30, 0] = np.nan
+    forcing = fit_flow_scaling("none", watershed, train, 1.0).forcing(watershed)
+    assert forcing[train].mean(0) == pytest.approx(0.0, abs=1e-6)
+    assert forcing[train, 1:].std(0) == pytest.approx(1.0)
+    assert not forcing[:, 0].any()
+    assert forcing[30, 0] == 0.0
+    assert forcing[39, 2] > 2.0
 
 
 @pytest.mark.parametrize("transform", ["none", "square-root"])
 def test_discharge_scaling_goes_both_ways(transform: str) -> None:
     flow = np.random.default_rng(0).gamma(2.0, 50.0, (40, 2)).astype(np.float32)
     flow[3, 1] = np.nan
-    scaling = fit_flow_scaling(transform, flow, 1.0)
+    scaling = fit_flow_scaling(transform, valley(flow), np.ones(40, bool), 1.0)
     scaled = scaling.forward(flow)
     assert np.nanmean(scaled, 0) == pytest.approx(0.0, abs=1e-5)
     assert np.nanstd(scaled, 0) == pytest.approx(1.0, abs=1e-5)
@@ -280,7 +317,9 @@ def test_gauge_gaps_are_left_out_of_the_loss(tmp_path: Path) -> None:
 def test_unknown_gauges_and_silent_ones_are_clear_errors(tmp_path: Path, shards: Path) -> None:
     config = parsed(shards)
     unknown = replace(config, data=replace(config.data, gauges=("atlantis",)))
-    with pytest.raises(ConfigError, match="no gauge atlantis, the watershed has outlet"):
+    with pytest.raises(
+        ConfigError, match=r"no gauge atlantis \(data.gauges\), the watershed has outlet"
+    ):
         FloodTask(unknown, RunFolder(tmp_path / "run", False))
     silent = make_shards(tmp_path, lambda d: d["discharge"].__setitem__(slice(0, 72), -9.0))
     with pytest.raises(ShardError, match="gauge outlet has no discharge in the training split"):
@@ -303,4 +342,3 @@ def test_float64_is_float64_throughout(shards: Path, tmp_path: Path) -> None:
     task.close()
     assert keras.config.floatx() == "float32"
     assert SingleProcess().size == 1
-    assert FlowScaling("none", (0.0,), (1.0,), 1.0).rain == 1.0

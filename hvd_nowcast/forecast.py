@@ -1,0 +1,87 @@
+"""Forecast with a run of any task, and draw it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from hvd_nowcast.errors import ConfigError
+from hvd_nowcast.training.run_folder import RunFolder
+
+
+def forecast_run(
+    run: Path,
+    inputs: Sequence[Path],
+    out: Path,
+    format: str | None = None,
+    variable: str | None = None,
+    relation: str | None = None,
+    reference_time: str | None = None,
+    rain: Sequence[Path] = (),
+    plot: Path | None = None,
+) -> Iterator[str]:
+    """Forecast from the newest files and write a CF netCDF file.
+
+    Parameters
+    ----------
+    run
+        The trained run.
+    inputs
+        Radar files, or those of a watershed.
+    out
+        The file to write.
+    format, variable, relation
+        Of radar files, see `hvd_nowcast.shards.convert.open_source`.
+    reference_time
+        ISO time to start from; the newest of the files when None.
+    rain
+        Nowcasts that a flood model is given as the rain ahead.
+    plot
+        Folder for a picture.
+
+    Yields
+    ------
+    str
+        Lines for the screen: what was forecast, and where the files are.
+
+    Raises
+    ------
+    ConfigError
+        When an option does not belong to the task of the run.
+    """
+    if RunFolder(run, writable=False).config().task == "flood":
+        if any((variable, relation)):
+            raise ConfigError("--variable and --relation belong to a nowcast, this is a flood run")
+        yield from _flood(run, inputs, out, reference_time, rain, plot)
+        return
+    if rain:
+        raise ConfigError("--rain belongs to a flood model, this run is a nowcast")
+    from hvd_nowcast.nowcast.forecast import make_forecast
+    from hvd_nowcast.nowcast.predictor import Predictor
+
+    predictor = Predictor.load(run)
+    yield str(make_forecast(predictor, inputs, out, format, variable, relation, reference_time))
+    if plot is not None:
+        from hvd_nowcast.plots import plot_forecast_file
+
+        yield f"picture: {plot_forecast_file(out, plot)}"
+
+
+def _flood(
+    run: Path,
+    inputs: Sequence[Path],
+    out: Path,
+    reference_time: str | None,
+    rain: Sequence[Path],
+    plot: Path | None,
+) -> Iterator[str]:
+    from hvd_nowcast.flood.discharge_file import write_discharge
+    from hvd_nowcast.flood.forecast import make_flood_forecast
+
+    forecast = make_flood_forecast(run, inputs, rain, reference_time)
+    write_discharge(out, forecast)
+    yield f"{out}: {forecast}"
+    if plot is not None:
+        from hvd_nowcast.plots.flood_forecast import save_flood_forecast
+
+        yield f"picture: {save_flood_forecast(forecast, plot)}"
