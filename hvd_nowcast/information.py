@@ -107,11 +107,11 @@ def _packages() -> list[Row]:
 def _netcdf() -> list[Row]:
     import netCDF4
 
-    zstd = bool(netCDF4.__has_zstandard_support__)
+    blosc = bool(netCDF4.__has_blosc_support__)
     return [
         ["netCDF", "netcdf-c", netCDF4.__netcdf4libversion__, ""],
         ["netCDF", "HDF5", netCDF4.__hdf5libversion__, ""],
-        ["netCDF", "zstd", "yes" if zstd else "no", "" if zstd else "shards use slower zlib"],
+        ["netCDF", "blosc", "yes" if blosc else "no", "" if blosc else "shards use slower zlib"],
     ]
 
 

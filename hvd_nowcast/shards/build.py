@@ -166,6 +166,8 @@ class _ShardFrames:
         self.valid = 0
 
     def __iter__(self) -> Iterator[Codes]:
+        self._bar.update(-len(self.wet))
+        self.wet, self.masked, self.valid = [], 0, 0
         source = self._source
         threshold = QUANTITIES[source.quantity].wet_threshold
         for number in self._plan.frames:

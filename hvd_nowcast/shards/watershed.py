@@ -14,7 +14,7 @@ from hvd_nowcast.hydrology.contribution import Units
 from hvd_nowcast.hydrology.network import FlowNetwork
 from hvd_nowcast.hydrology.watershed import Watershed
 from hvd_nowcast.shards.manifest import Manifest, verify_bytes
-from hvd_nowcast.shards.writer import atomic_output, compression, netcdf_output, write_times
+from hvd_nowcast.shards.writer import PLAIN, atomic_output, netcdf_output, write_times
 
 WATERSHED = "watershed.nc"
 BUILD = "Build the watershed again with: hvd-nowcast shards build --format watershed"
@@ -49,11 +49,11 @@ def write_watershed(path: Path, watershed: Watershed) -> None:
             for dimension, size in zip(dimensions, values.shape, strict=True):
                 if dimension not in dataset.dimensions:
                     dataset.createDimension(dimension, size)
-            variable = dataset.createVariable(name, dtype, dimensions, **compression(dataset))
+            variable = dataset.createVariable(name, dtype, dimensions, **PLAIN)
             variable.setncatts({"units": units, "long_name": text})
             variable[:] = values
         if watershed.pet.size:
-            variable = dataset.createVariable("pet", "f4", ("time",), **compression(dataset))
+            variable = dataset.createVariable("pet", "f4", ("time",), **PLAIN)
             variable.setncatts({"units": "mm", "long_name": "potential evapotranspiration"})
             variable[:] = watershed.pet
 

@@ -39,8 +39,9 @@ def fit_linear_path(
     solutions = [
         np.linalg.solve(square + penalty * np.eye(len(square)), right) for penalty in PENALTIES
     ]
-    errors = [np.mean((held_inputs @ s - held_wanted) ** 2) for s in solutions]
-    best = solutions[int(np.argmin(errors))]
+    errors = np.array([np.mean((held_inputs @ s - held_wanted) ** 2, 0) for s in solutions])
+    # Each lead time takes its own penalty: a long one needs a larger one.
+    best = np.choose(errors.argmin(0), np.array(solutions))
     layer = network.tail.get_layer(LINEAR)
     kernel, bias = layer.kernel, layer.bias
     outputs = bias.shape[0] // best.shape[1]

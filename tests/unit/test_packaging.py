@@ -132,7 +132,7 @@ def test_a_new_option_is_a_decision() -> None:
         "probe": {"--set"},
         "plan": {"--speeds", "--batch", "--fixed", "--parameters", "--latency", "--bandwidth"},
         "evaluate": {"--shards", "--split", "--json", "--every", "--plot"},
-        "forecast": inputs | {"--input", "--out", "--plot", "--time"},
+        "forecast": inputs | {"--input", "--out", "--plot", "--time", "--rain"},
         "report": set(),
         "info": {"--full"},
     }

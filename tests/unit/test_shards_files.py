@@ -51,6 +51,33 @@ def test_what_does_not_fit_is_refused(value: float) -> None:
         PACKINGS[0].encode(np.array([0.0, value]))
 
 
+@pytest.mark.parametrize(("noise", "kind"), [(False, "blosc"), (True, "zlib")])
+def test_noise_that_the_fast_form_cannot_hold_is_kept_in_the_plain_one(
+    tmp_path: Path, noise: bool, kind: str
+) -> None:
+    if not netCDF4.__has_blosc_support__:
+        pytest.skip("this netCDF library has no Blosc: all shards take the plain form")
+    side = 1000.0 * np.arange(96)
+    times = np.datetime64("2020-01-01", "s") + np.arange(2) * np.timedelta64(300, "s")
+    header = ShardHeader(
+        tmp_path / "a.nc",
+        "rain_rate",
+        PACKINGS[0],
+        Grid(side, side[::-1]),
+        times,
+        np.zeros(2, np.int32),
+        {},
+    )
+    frames = np.zeros((2, 96, 96), np.uint8)
+    if noise:
+        frames[1] = np.random.default_rng(0).integers(0, 256, (96, 96))
+    write_shard(header, frames)
+    with ShardReader(header.path) as reader:
+        np.testing.assert_array_equal(reader.read_codes(0, 2), frames)
+    with netCDF4.Dataset(header.path) as dataset:
+        assert dataset["rain_rate"].filters()[kind]
+
+
 def test_a_shard_comes_back_as_it_was_written(tmp_path: Path) -> None:
     grid = Grid(
         np.array([0.5, 1.5, 2.5]) * 1e3, np.array([9.5, 8.5]) * 1e3, {"proj4": "+proj=stere"}
@@ -66,7 +93,7 @@ def test_a_shard_comes_back_as_it_was_written(tmp_path: Path) -> None:
         {"title": "test", "zr_a": 200.0},
     )
     frames = np.random.default_rng(0).integers(0, 65536, (3, 2, 3)).astype(np.uint16)
-    write_shard(header, iter(frames))
+    write_shard(header, frames)
     with ShardReader(header.path) as reader:
         back = reader.header
         np.testing.assert_array_equal(reader.read_codes(0, 3), frames)
