@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from hvd_nowcast import __version__, console
 from hvd_nowcast.errors import HvdNowcastError
+
+if TYPE_CHECKING:
+    from hvd_nowcast.shards.split import SplitRule
 
 RUN = click.argument("run", type=click.Path(path_type=Path))
 INPUTS = click.Path(path_type=Path)
@@ -66,8 +70,8 @@ def build(
     """Turn radar files into shards with a manifest.
 
     \b
-    Formats: cf, dwd-pycomlink, knmi, fmi-pgm, openmrg, mrms, sevir, watershed, synthetic.
-    The last takes no INPUTS.
+    Formats: cf, dwd-pycomlink, knmi, fmi-pgm, openmrg, mrms, sevir: radar; watershed; scene: land
+    cover, divided by place; synthetic: rain without INPUTS.
     """
     from hvd_nowcast.shards.build import build_shards
     from hvd_nowcast.shards.convert import open_source
@@ -75,11 +79,14 @@ def build(
     from hvd_nowcast.shards.synthetic import synthetic_source
 
     rule = parse_split(split)
+    if format_name == "scene":
+        console.say(_build_scene(inputs, out, rule))
+        return
     if format_name == "synthetic":
         source = synthetic_source(frames, shape=_size(size), seed=seed)
     else:
         if not inputs:
-            raise click.UsageError("give the radar files to read, or --format synthetic")
+            raise click.UsageError("give the files to read, or --format synthetic")
         source = open_source(inputs, format=format_name, variable=variable, relation=relation)
     manifest = build_shards(source, out, rule)
     counts = {split: 0 for split in ("train", "validation", "test")}
@@ -90,6 +97,21 @@ def build(
         f"{out}: {len(manifest.shards)} shards, {size_mb:.1f} MB, frames "
         + ", ".join(f"{name} {count}" for name, count in counts.items())
     )
+
+
+def _build_scene(inputs: tuple[Path, ...], out: Path, rule: SplitRule) -> str:
+    from hvd_nowcast.shards.convert import list_files
+    from hvd_nowcast.shards.convert.scene import open_scene
+    from hvd_nowcast.shards.scene_build import build_scene
+
+    if not inputs:
+        raise click.UsageError("give the files of the scene")
+    manifest = build_scene(open_scene(list_files(inputs)), out, rule)
+    header = ["class", *manifest.pixels]
+    counts = zip(*manifest.pixels.values(), strict=True)
+    rows = [[name, *row] for name, row in zip(manifest.classes, counts, strict=True)]
+    bands = ", ".join(f"{name} {count}" for name, count in manifest.modalities.items())
+    return f"{console.table(header, rows)}\n{out}: a scene with bands {bands}"
 
 
 @shards.command("check")
@@ -202,7 +224,12 @@ def evaluate(
     every: int,
     plot: Path | None,
 ) -> None:
-    """Score the model, persistence and optical flow on a split."""
+    """Score a run on a split beside the usual simpler models.
+
+    \b
+    Nowcast: persistence and optical flow. Flood: persistence, a lagged linear model and an LSTM.
+    Land cover: a random forest, and the model without each modality.
+    """
     from hvd_nowcast.evaluate import evaluate_run
 
     for line in evaluate_run(run, folder, split, every, json_file, plot):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hvd_nowcast import console
+from hvd_nowcast.config import FloodConfig, LandcoverConfig
 from hvd_nowcast.errors import MissingDependencyError, OutputError
 from hvd_nowcast.shards.writer import atomic_output
 from hvd_nowcast.training.run_folder import RunFolder
@@ -74,10 +75,15 @@ def write_scores(scores: dict[str, Any], path: Path) -> None:
 
 
 def _find(run: Path, shards_folder: Path | None, split: str, every_minutes: int) -> Findings:
-    if RunFolder(run, writable=False).config().task == "flood":
+    config = RunFolder(run, writable=False).config()
+    if isinstance(config, FloodConfig):
         from hvd_nowcast.flood.evaluate import evaluate_flood
 
         return evaluate_flood(run, shards_folder, split)
+    if isinstance(config, LandcoverConfig):
+        from hvd_nowcast.landcover.evaluate import evaluate_landcover
+
+        return evaluate_landcover(run, shards_folder, split)
     from hvd_nowcast.nowcast.evaluate import evaluate_nowcast
 
     return evaluate_nowcast(run, shards_folder, split, every_minutes)

@@ -8,6 +8,13 @@ from pathlib import Path
 from hvd_nowcast.errors import ConfigError
 from hvd_nowcast.training.run_folder import RunFolder
 
+# Options that belong to each task.
+OPTIONS = {
+    "nowcast": ("--variable", "--relation", "--time"),
+    "flood": ("--time", "--rain"),
+    "landcover": (),
+}
+
 
 def forecast_run(
     run: Path,
@@ -20,14 +27,14 @@ def forecast_run(
     rain: Sequence[Path] = (),
     plot: Path | None = None,
 ) -> Iterator[str]:
-    """Forecast from the newest files and write a CF netCDF file.
+    """Forecast from the newest files, or map a scene, and write a CF netCDF file.
 
     Parameters
     ----------
     run
         The trained run.
     inputs
-        Radar files, or those of a watershed.
+        Radar files, or those of a watershed or of a scene.
     out
         The file to write.
     format, variable, relation
@@ -49,13 +56,22 @@ def forecast_run(
     ConfigError
         When an option does not belong to the task of the run.
     """
-    if RunFolder(run, writable=False).config().task == "flood":
-        if any((variable, relation)):
-            raise ConfigError("--variable and --relation belong to a nowcast, this is a flood run")
+    task = RunFolder(run, writable=False).config().task
+    given: dict[str, object] = {
+        "--variable": variable,
+        "--relation": relation,
+        "--time": reference_time,
+        "--rain": rain,
+    }
+    for option, value in given.items():
+        if value and option not in OPTIONS[task]:
+            raise ConfigError(f"{option} means nothing to a {task} run")
+    if task == "flood":
         yield from _flood(run, inputs, out, reference_time, rain, plot)
         return
-    if rain:
-        raise ConfigError("--rain belongs to a flood model, this run is a nowcast")
+    if task == "landcover":
+        yield from _landcover(run, inputs, out, plot)
+        return
     from hvd_nowcast.nowcast.forecast import make_forecast
     from hvd_nowcast.nowcast.predictor import Predictor
 
@@ -85,3 +101,16 @@ def _flood(
         from hvd_nowcast.plots.flood_forecast import save_flood_forecast
 
         yield f"picture: {save_flood_forecast(forecast, plot)}"
+
+
+def _landcover(run: Path, inputs: Sequence[Path], out: Path, plot: Path | None) -> Iterator[str]:
+    from hvd_nowcast.landcover.forecast import map_scene, shares_of
+    from hvd_nowcast.landcover.predictor import LandcoverPredictor
+
+    predictor = LandcoverPredictor.load(run)
+    found = map_scene(predictor, inputs, out)
+    yield f"{out}: {shares_of(found, predictor.classes)}"
+    if plot is not None:
+        from hvd_nowcast.plots.landcover import save_class_map
+
+        yield f"picture: {save_class_map(found.classes, predictor.classes, plot)}"

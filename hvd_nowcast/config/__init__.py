@@ -5,11 +5,16 @@ check themselves when they are made, so nothing heavy starts from a wrong value.
 """
 
 from hvd_nowcast.config.flood import (
-    BranchesSection,
     FloodConfig,
     FloodDataSection,
     FloodModelSection,
     HydrologySection,
+)
+from hvd_nowcast.config.landcover import (
+    LandcoverConfig,
+    LandcoverDataSection,
+    LandcoverLossSection,
+    LandcoverModelSection,
 )
 from hvd_nowcast.config.nowcast import (
     DataSection,
@@ -19,7 +24,12 @@ from hvd_nowcast.config.nowcast import (
     SyntheticSection,
 )
 from hvd_nowcast.config.reading import Config, config_from_dict, load_config
-from hvd_nowcast.config.sections import BalanceSection, OptimiserSection, TrainingSection
+from hvd_nowcast.config.sections import (
+    BalanceSection,
+    BranchesSection,
+    OptimiserSection,
+    TrainingSection,
+)
 
 __all__ = [
     "BalanceSection",
@@ -30,6 +40,10 @@ __all__ = [
     "FloodDataSection",
     "FloodModelSection",
     "HydrologySection",
+    "LandcoverConfig",
+    "LandcoverDataSection",
+    "LandcoverLossSection",
+    "LandcoverModelSection",
     "LossSection",
     "ModelSection",
     "NowcastConfig",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from hvd_nowcast.config.sections import (
     PRECISIONS,
+    BranchesSection,
     Sections,
     choice,
     require,
@@ -139,24 +140,6 @@ class FloodModelSection:
 
 
 @dataclass(frozen=True)
-class BranchesSection:
-    """How the branches of a network are spread over ranks.
-
-    Attributes
-    ----------
-    ranks_per_replica
-        Ranks that hold one copy of the network together, its heads divided by their measured cost
-        and the ranks' speed. 1: every rank holds the whole; 0: all ranks hold one together.
-    """
-
-    ranks_per_replica: int = 1
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        require(self.ranks_per_replica >= 0, "branches.ranks_per_replica must not be negative")
-
-
-@dataclass(frozen=True)
 class FloodConfig(Sections):
     """The whole configuration of a flood model."""
 
@@ -169,7 +152,4 @@ class FloodConfig(Sections):
     def __post_init__(self) -> None:
         """Check what concerns several sections."""
         super().__post_init__()
-        require(
-            self.branches.ranks_per_replica == 1 or self.training.compression == "none",
-            "training.compression needs branches.ranks_per_replica 1",
-        )
+        self.branches.check(self.training)

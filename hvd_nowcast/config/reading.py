@@ -10,14 +10,16 @@ import dacite
 import yaml
 
 from hvd_nowcast.config.flood import FloodConfig
+from hvd_nowcast.config.landcover import LandcoverConfig
 from hvd_nowcast.config.nowcast import NowcastConfig
 from hvd_nowcast.config.sections import choice
 from hvd_nowcast.errors import ConfigError
 
-Config = NowcastConfig | FloodConfig
-TASKS: dict[str, type[NowcastConfig] | type[FloodConfig]] = {
+Config = NowcastConfig | FloodConfig | LandcoverConfig
+TASKS: dict[str, type[Config]] = {
     "nowcast": NowcastConfig,
     "flood": FloodConfig,
+    "landcover": LandcoverConfig,
 }
 
 

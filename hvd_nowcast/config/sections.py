@@ -190,6 +190,31 @@ class BalanceSection:
 
 
 @dataclass(frozen=True)
+class BranchesSection:
+    """How the branches of a network are spread over ranks.
+
+    Attributes
+    ----------
+    ranks_per_replica
+        Ranks that hold one copy of the network together, its heads divided by their measured cost
+        and the ranks' speed. 1: every rank holds the whole; 0: all ranks hold one together.
+    """
+
+    ranks_per_replica: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        require(self.ranks_per_replica >= 0, "branches.ranks_per_replica must not be negative")
+
+    def check(self, training: TrainingSection) -> None:
+        """Refuse what does not go together with branches on several ranks."""
+        require(
+            self.ranks_per_replica == 1 or training.compression == "none",
+            "training.compression needs branches.ranks_per_replica 1",
+        )
+
+
+@dataclass(frozen=True)
 class Sections:
     """What all whole configurations have and can do; each task adds its own sections.
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hvd_nowcast import console
 from hvd_nowcast.config import FloodConfig
 from hvd_nowcast.flood.predictor import FloodPredictor
-from hvd_nowcast.loader.flood import FloodBatches
+from hvd_nowcast.loader.flood import FloodSamples
 from hvd_nowcast.parallel.communicator import SingleProcess
 from hvd_nowcast.plots.hydrographs import save_flood_figures
 from hvd_nowcast.training.flood import FloodData
@@ -110,13 +110,13 @@ def _cell(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
 
 
-def _of_model(predictor: FloodPredictor, batches: FloodBatches) -> Array:
-    numbers = range(len(batches.pairs))
+def _of_model(predictor: FloodPredictor, batches: FloodSamples) -> Array:
+    numbers = range(len(batches))
     found = predictor.predict_all(batches.in_order(numbers, BATCH))
     return _by_start(batches, found, len(predictor.data.watershed.gauges))
 
 
-def _by_start(batches: FloodBatches, values: Array, gauges: int) -> Array:
+def _by_start(batches: FloodSamples, values: Array, gauges: int) -> Array:
     """Samples (n, ...) to (starts, gauges, ...), NaN where there was no sample."""
     starts = np.unique(batches.places)
     table = np.full((len(starts), gauges, *values.shape[1:]), np.nan)
@@ -125,20 +125,20 @@ def _by_start(batches: FloodBatches, values: Array, gauges: int) -> Array:
     return table
 
 
-def _observed(data: FloodData, batches: FloodBatches) -> Array:
+def _observed(data: FloodData, batches: FloodSamples) -> Array:
     starts = np.unique(batches.places)
     leads = data.sizes.steps_out
     coming = starts[:, None] + np.arange(1, leads + 1)
     return data.watershed.discharge.astype(np.float64)[coming].transpose(0, 2, 1)
 
 
-def _of_persistence(data: FloodData, batches: FloodBatches) -> Array:
+def _of_persistence(data: FloodData, batches: FloodSamples) -> Array:
     starts, leads = np.unique(batches.places), data.sizes.steps_out
     discharge = data.watershed.discharge.astype(np.float64)
     return np.stack([persistence(q, starts, leads) for q in discharge.T], 1)
 
 
-def _of_linear(config: FloodConfig, data: FloodData, batches: FloodBatches) -> Array:
+def _of_linear(config: FloodConfig, data: FloodData, batches: FloodSamples) -> Array:
     starts = np.unique(batches.places)
     fitting = [np.unique(data.batches(split).places) for split in ("train", "validation")]
     fitting = [places[places >= LAGS] for places in fitting]

@@ -5,7 +5,7 @@ Shapes: b batch, t time steps (past and future), l lead times, y rows, x columns
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from hvd_nowcast.hydrology.watershed import Watershed
-from hvd_nowcast.loader.assignment import SampleOrder
+from hvd_nowcast.loader.batches import NumberedSamples, Shape
 from hvd_nowcast.loader.decoding import CodeTable, valid_pixels
-from hvd_nowcast.loader.feed import Feed
 from hvd_nowcast.loader.pipeline import WindowReader
 from hvd_nowcast.shards.manifest import Manifest
 from hvd_nowcast.shards.reader import ReaderPool
@@ -40,6 +39,9 @@ class FlowScaling:
         Of f(Q) over the training split, one per gauge.
     forcing_mean, forcing_deviation
         Of evaporation and of each inflow over the training split.
+    persistence_error
+        Root mean square error of persistence in the training split, in scaled discharge, one row
+        per gauge, one number per lead time.
     rain
         Root mean square of the wet rain of the training split in mm h-1, which rain is divided by.
     """
@@ -50,6 +52,7 @@ class FlowScaling:
     deviation: tuple[float, ...]
     forcing_mean: tuple[float, ...]
     forcing_deviation: tuple[float, ...]
+    persistence_error: tuple[tuple[float, ...], ...]
     rain: float
 
     def forward(self, discharge: NDArray[Any], gauge: Any = slice(None)) -> NDArray[np.float32]:
@@ -72,17 +75,50 @@ class FlowScaling:
 
 
 def fit_flow_scaling(
-    transform: str, watershed: Watershed, train: NDArray[np.bool_], rain: float
+    transform: str, watershed: Watershed, train: NDArray[np.bool_], leads: int, rain: float
 ) -> FlowScaling:
     """Fit on the times of the training split, which ``train`` tells, shape (t,)."""
-    discharge = _transformed(transform, watershed.discharge[train])
+    discharge = np.where(train[:, None], _transformed(transform, watershed.discharge), np.nan)
+    mean, deviation = _moments(discharge[train])
+    errors = persistence_error(discharge / np.array(deviation), leads)
     return FlowScaling(
         watershed.gauges,
         transform,
-        *_moments(discharge),
+        mean,
+        deviation,
         *_moments(_forcing(watershed)[train]),
+        tuple(map(tuple, errors.tolist())),
         rain,
     )
+
+
+def persistence_error(scaled: NDArray[np.floating[Any]], leads: int) -> NDArray[np.float32]:
+    """Root mean square change of a discharge over each lead time, 1 where it never changes.
+
+    Parameters
+    ----------
+    scaled
+        Discharge of the training split, NaN where missing, shape (t, gauges).
+    leads
+        Number of lead times.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (gauges, leads).
+    """
+    error = np.ones((scaled.shape[1], leads), np.float32)
+    for lead in range(1, min(leads, len(scaled) - 1) + 1):
+        square = np.square(scaled[lead:] - scaled[:-lead], dtype=np.float64)
+        known = np.isfinite(square)
+        mean = np.divide(
+            np.where(known, square, 0.0).sum(0),
+            known.sum(0),
+            out=np.ones(square.shape[1]),
+            where=known.any(0),
+        )
+        error[:, lead - 1] = np.sqrt(np.where(mean > 0, mean, 1.0))
+    return error
 
 
 def _moments(values: NDArray[Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -185,8 +221,8 @@ class RainRecord:
         return codes
 
 
-class FloodBatches:
-    """Turns pairs of window and gauge into batches.
+class FloodSamples(NumberedSamples):
+    """Pairs of window and gauge.
 
     A batch is a dictionary of ``rain`` (stored codes (b, t, y, x)), ``gauge`` (b,), ``series``
     (b, t, s), ``target`` and ``weight`` (b, l).
@@ -210,11 +246,11 @@ class FloodBatches:
         packing: Packing,
         grid_shape: tuple[int, int],
     ) -> None:
+        super().__init__()
         self._samples = samples
         self._reader = reader
         self._packing = packing
         self._shape = grid_shape
-        self._feed = Feed()
         index = reader.index
         self.places = np.array([samples.place(index.start_time(w)) for w in range(len(index))])
         gauges = samples.discharge.shape[1]
@@ -222,9 +258,13 @@ class FloodBatches:
         # A window without anything to compare with teaches nothing.
         self.pairs = [(w, g) for w, g in pairs if samples.target(self.places[w], g)[1].any()]
 
-    def sample(self, pair: tuple[int, int]) -> dict[str, Any]:
-        """One window and gauge."""
-        window, gauge = pair
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return len(self.pairs)
+
+    def sample(self, number: int, seed: tuple[int, ...] | None = None) -> dict[str, Any]:
+        """One window and gauge, which training does not change."""
+        window, gauge = self.pairs[number]
         place = self.places[window]
         target, weight = self._samples.target(place, gauge)
         return {
@@ -235,46 +275,13 @@ class FloodBatches:
             "weight": weight,
         }
 
-    def training(
-        self, seed: int, global_batch: int, part: slice, steps: range
-    ) -> Iterator[dict[str, tf.Tensor]]:
-        """Part of one rank of the global batches of some steps."""
-        size = len(range(global_batch)[part])
-        if not size:
-            return iter([self._empty()] * len(steps))
-        order = SampleOrder(np.ones(len(self.pairs)), seed)
+    def describe_sample(self, number: int) -> str:
+        """Time and gauge of a sample."""
+        window, gauge = self.pairs[number]
+        return f"{self._reader.index.start_time(window)} gauge {gauge}"
 
-        def samples() -> Iterator[dict[str, Any]]:
-            for step in steps:
-                for number in order.batch(global_batch, step)[part]:
-                    yield self.sample(self.pairs[number])
-
-        return self._feed.iterate(self._feed.dataset(samples, self._signature(), size))
-
-    def in_order(self, numbers: Sequence[int], batch: int) -> Iterator[dict[str, tf.Tensor]]:
-        """Given samples in their order."""
-
-        def samples() -> Iterator[dict[str, Any]]:
-            for number in numbers:
-                yield self.sample(self.pairs[number])
-
-        return self._feed.iterate(self._feed.dataset(samples, self._signature(), batch))
-
-    def describe(self, seed: int, global_batch: int, part: slice, step: int) -> str:
-        """Windows and gauges of one rank in one step, for a message."""
-        order = SampleOrder(np.ones(len(self.pairs)), seed)
-        pairs = [self.pairs[n] for n in order.batch(global_batch, step)[part]][:4]
-        starts = [str(self._reader.index.start_time(window)) for window, _ in pairs]
-        return ", ".join(f"{start} gauge {g}" for start, (_, g) in zip(starts, pairs, strict=True))
-
-    def _signature(self) -> dict[str, tf.TensorSpec]:
-        one = self._shapes()
-        return {name: tf.TensorSpec(shape, dtype) for name, (shape, dtype) in one.items()}
-
-    def _empty(self) -> dict[str, tf.Tensor]:
-        return {n: tf.zeros((0, *shape), dtype) for n, (shape, dtype) in self._shapes().items()}
-
-    def _shapes(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+    def shapes(self) -> Mapping[str, Shape]:
+        """Rain, gauge, series and what they will carry."""
         samples = self._samples
         steps, leads = samples.steps, (samples.leads,)
         return {

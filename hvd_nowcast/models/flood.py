@@ -73,15 +73,22 @@ class FloodSizes:
 
     Attributes
     ----------
-    steps_in, steps_out
-        Time steps of the past, and lead times.
+    steps_in
+        Time steps of the past.
     series
         Number of series beside the rain; the first is the scaled discharge.
+    lead_scale
+        How far the discharge usually moves until each lead time.
     """
 
     steps_in: int
-    steps_out: int
     series: int
+    lead_scale: tuple[float, ...]
+
+    @property
+    def steps_out(self) -> int:
+        """Lead times."""
+        return len(self.lead_scale)
 
     @property
     def steps(self) -> int:
@@ -311,6 +318,7 @@ def _tail(section: FloodModelSection, sizes: FloodSizes, features: int) -> keras
     count = output_count(section)
     ahead = states[:, sizes.steps_in :]
     nonlinear = layers.Dense(count, kernel_initializer="zeros", name="from_states")(ahead)
+    nonlinear *= _output_scale(section, sizes.lead_scale)
     # The network starts as persistence of the newest known discharge.
     last = LastKnown(sizes.steps_in, (sizes.steps_out, count), name=LAST_KNOWN)(series)
     if not section.heads:
@@ -321,6 +329,14 @@ def _tail(section: FloodModelSection, sizes: FloodSizes, features: int) -> keras
     linear = layers.Reshape((sizes.steps_out, count), name="linear_leads")(linear)
     output = layers.Add(name="discharge")([nonlinear, linear, last])
     return keras.Model([gathered, series], output, name="tail")
+
+
+def _output_scale(section: FloodModelSection, scale: tuple[float, ...]) -> NDArray[np.float64]:
+    """Scale of the outputs, shape (leads, outputs): what a short lead time learns is small."""
+    scales = np.repeat(np.array(scale)[:, None], output_count(section), 1)
+    if section.output == "gaussian":
+        scales[:, 1] = 1.0
+    return scales
 
 
 def _linear_inputs(

@@ -99,7 +99,7 @@ def new_figure(width: float, height: float) -> Figure:
     MissingDependencyError
         When matplotlib is not installed.
     """
-    return _matplotlib("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
+    return import_matplotlib("figure").Figure(figsize=(width, height), layout="constrained")
 
 
 def save_figure(draw: Callable[[], Figure], path: Path) -> Path:
@@ -112,7 +112,7 @@ def save_figure(draw: Callable[[], Figure], path: Path) -> Path:
     OutputError
         When the file cannot be written.
     """
-    matplotlib = _matplotlib("matplotlib")
+    matplotlib = import_matplotlib()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
@@ -172,5 +172,13 @@ def label_line_ends(axes: Axes, ends: dict[str, float], x: float) -> None:
         )
 
 
-def _matplotlib(module: str) -> Any:
-    return import_optional(module, "figures need matplotlib", "matplotlib")
+def import_matplotlib(module: str | None = None) -> Any:
+    """The package matplotlib, or one of its modules.
+
+    Raises
+    ------
+    MissingDependencyError
+        When matplotlib is not installed.
+    """
+    name = f"matplotlib.{module}" if module else "matplotlib"
+    return import_optional(name, "figures need matplotlib", "matplotlib")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hvd_nowcast import console
 from hvd_nowcast.errors import MissingDependencyError, RunFolderError
@@ -14,8 +14,13 @@ from hvd_nowcast.plots.sharing import measured, save_sharing_figure
 from hvd_nowcast.plots.style import readable_units
 from hvd_nowcast.plots.training import save_training_figure
 from hvd_nowcast.report.flood import FLOOD_FIGURES, flood_headline, flood_tables
-from hvd_nowcast.report.html import STYLE, facts_table, figure, missing
-from hvd_nowcast.report.tables import METRICS, label, number, score_tables
+from hvd_nowcast.report.html import STYLE, facts_table, figure, missing, number
+from hvd_nowcast.report.landcover import (
+    LANDCOVER_FIGURES,
+    landcover_headline,
+    landcover_tables,
+)
+from hvd_nowcast.report.tables import METRICS, label, score_tables
 from hvd_nowcast.shards.writer import atomic_output
 
 __all__ = ["write_report"]
@@ -27,6 +32,20 @@ FIGURES = {
     "maps": "The start with the most rain: observed and forecast.",
     "performance": "Performance diagram: top right is best, the diagonal is without bias.",
     "spectra": "Power against wavelength: below the observed line, small scales have been lost.",
+}
+
+
+class TaskPart(NamedTuple):
+    """What a page says about the scores of a task."""
+
+    headline: Callable[[Mapping[str, Any]], str]
+    tables: Callable[[Mapping[str, Any]], str]
+    figures: Mapping[str, str]
+
+
+OTHER_TASKS = {
+    "flood": TaskPart(flood_headline, flood_tables, FLOOD_FIGURES),
+    "landcover": TaskPart(landcover_headline, landcover_tables, LANDCOVER_FIGURES),
 }
 
 
@@ -99,8 +118,8 @@ def _page(run: Path) -> Iterator[str]:
 def _headline(scores: Mapping[str, Any] | None) -> Iterator[str]:
     if scores is None:
         return
-    if scores.get("task") == "flood":
-        yield flood_headline(scores)
+    if scores.get("task") in OTHER_TASKS:
+        yield OTHER_TASKS[scores["task"]].headline(scores)
         return
     threshold = scores["thresholds"][min(1, len(scores["thresholds"]) - 1)]
     parts = []
@@ -154,9 +173,10 @@ def _training_facts(final: Mapping[str, Any]) -> dict[str, Any]:
 
 def _verification(run: Path, scores: Mapping[str, Any] | None) -> Iterator[str]:
     command = f"evaluate {run}"
-    if scores is not None and scores.get("task") == "flood":
-        yield flood_tables(scores)
-        for name, caption in FLOOD_FIGURES.items():
+    if scores is not None and scores.get("task") in OTHER_TASKS:
+        part = OTHER_TASKS[scores["task"]]
+        yield part.tables(scores)
+        for name, caption in part.figures.items():
             yield figure(run / "figures" / f"{name}.png", caption, command)
         return
     if scores is None:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from hvd_nowcast.report.tables import label, number
+from hvd_nowcast.report.html import number, value_table
+from hvd_nowcast.report.tables import label
 
 FLOOD_FIGURES = {
     "hydrographs": "Around the highest peak of the largest areas, longest lead time.",
@@ -37,9 +38,11 @@ def flood_headline(scores: Mapping[str, Any]) -> str:
 
 def flood_tables(scores: Mapping[str, Any]) -> str:
     """The median over the gauges of every score, and the NSE of each gauge."""
-    head = "".join(f"<th>{minutes / 60:g} h</th>" for minutes in scores["lead_minutes"])
+    head = [f"{minutes / 60:g} h" for minutes in scores["lead_minutes"]]
     blocks = [
-        _table(TITLES[metric], head, {label(s): t[metric]["median"] for s, t in _sources(scores)})
+        value_table(
+            TITLES[metric], head, {label(s): t[metric]["median"] for s, t in _sources(scores)}
+        )
         for metric in TITLES
     ]
     gauges = {
@@ -47,20 +50,9 @@ def flood_tables(scores: Mapping[str, Any]) -> str:
         for gauge, area in zip(scores["gauges"], scores["area_km2"], strict=True)
     }
     blocks.append("<details><summary>NSE of the model at each gauge</summary>")
-    blocks.append(_table("NSE", head, gauges) + "</details>")
+    blocks.append(value_table("NSE", head, gauges) + "</details>")
     return "".join(blocks)
 
 
 def _sources(scores: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return list(scores["scores"].items())
-
-
-def _table(title: str, head: str, rows: Mapping[str, list[float | None]]) -> str:
-    body = "".join(
-        f"<tr><th>{escape(name)}</th>{''.join(f'<td>{number(v)}</td>' for v in values)}</tr>"
-        for name, values in rows.items()
-    )
-    return (
-        f'<h3>{escape(title)}</h3><div class="wide"><table><thead><tr><th></th>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )

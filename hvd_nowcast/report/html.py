@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,24 @@ def _plain(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
     return ", ".join(map(_plain, value)) if isinstance(value, list) else str(value)
+
+
+def number(value: float | None) -> str:
+    """Write a score with three decimals, a dash when it is undefined."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def value_table(title: str, head: Sequence[str], rows: Mapping[str, Sequence[float | None]]) -> str:
+    """A table of numbers with a title, a row for each name."""
+    cells = "".join(f"<th>{escape(name)}</th>" for name in head)
+    body = "".join(
+        f"<tr><th>{escape(name)}</th>{''.join(f'<td>{number(v)}</td>' for v in values)}</tr>"
+        for name, values in rows.items()
+    )
+    return (
+        f'<h3>{escape(title)}</h3><div class="wide"><table><thead><tr><th></th>{cells}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
 
 
 def figure(path: Path, caption: str, command: str) -> str:

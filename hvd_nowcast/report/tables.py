@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from hvd_nowcast.plots.style import SOURCE_STYLES, readable_units
+from hvd_nowcast.report.html import number
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,3 @@ def label(source: str) -> str:
     """Name a source for people."""
     style = SOURCE_STYLES.get(source)
     return style.label if style else source
-
-
-def number(value: float | None) -> str:
-    """Write a score with three decimals, a dash when it is undefined."""
-    return "–" if value is None else f"{value:.3f}"

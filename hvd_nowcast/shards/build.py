@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,19 +11,16 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from hvd_nowcast import console
-from hvd_nowcast.errors import InputError, OutputError
+from hvd_nowcast.errors import InputError
 from hvd_nowcast.shards.convert.source import FrameSource, checked
 from hvd_nowcast.shards.index import segments_of
 from hvd_nowcast.shards.manifest import Companion, GridSummary, Manifest, ShardEntry, file_digest
+from hvd_nowcast.shards.output_folder import output_folder
 from hvd_nowcast.shards.schema import QUANTITIES, Codes, ShardHeader
 from hvd_nowcast.shards.split import DROPPED, SPLITS, SplitRule
-from hvd_nowcast.shards.writer import output_error, write_shard
+from hvd_nowcast.shards.writer import write_shard
 
 FRAMES_PER_SHARD = 288
-# Marks a folder whose build has not finished.
-BUILDING = ".building"
-# Names that a build leaves when it is killed.
-_OURS = re.compile(r"\d{8}T\d{6}_\d{5}\.nc|\..*\.part|manifest\.json|watershed\.nc")
 
 
 class _Plan(NamedTuple):
@@ -64,9 +59,7 @@ def build_shards(
     """
     folder = Path(out)
     plans = plan_shards(source, split, frames_per_shard)
-    with ExitStack() as on_failure:
-        on_failure.callback(_clear, folder, [] if folder.exists() else [folder])
-        _claim(folder)
+    with output_folder(folder):
         manifest = Manifest(
             source.quantity,
             source.step_seconds,
@@ -77,8 +70,6 @@ def build_shards(
             _write_companions(source, folder),
         )
         manifest.save(folder)
-        on_failure.pop_all()
-    (folder / BUILDING).unlink(missing_ok=True)
     return manifest
 
 
@@ -203,38 +194,6 @@ def _write(source: FrameSource, plan: _Plan, frames: _ShardFrames, folder: Path)
         segments_of(times, sequence, source.event),
         tuple(frames.wet),
     )
-
-
-def _claim(folder: Path) -> None:
-    # Only a folder that an earlier, unfinished build marked as its own may be cleared, and of it
-    # only what a build writes.
-    marker = folder / BUILDING
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        there = [path for path in folder.iterdir() if path != marker]
-        foreign = [path for path in there if not (marker.exists() and _OURS.fullmatch(path.name))]
-        if foreign:
-            raise OutputError(
-                f"{folder}: already holds {foreign[0].name}; choose a new folder for --out, or "
-                "remove this one first"
-            )
-        marker.touch()
-        for path in there:
-            path.unlink()
-    except OSError as problem:
-        raise output_error(folder, problem) from problem
-
-
-def _clear(folder: Path, folders: list[Path]) -> None:
-    """Take away what a failed build wrote, and the folders it made."""
-    if (folder / BUILDING).exists():
-        for path in folder.iterdir():
-            if _OURS.fullmatch(path.name):
-                path.unlink()
-        (folder / BUILDING).unlink()
-    for path in folders:
-        if path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
 
 
 def _origin(source: FrameSource) -> dict[str, Any]:

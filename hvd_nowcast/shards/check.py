@@ -22,6 +22,7 @@ from hvd_nowcast.errors import HvdNowcastError, ShardError
 from hvd_nowcast.shards.index import segments_of
 from hvd_nowcast.shards.manifest import Companion, GridSummary, Manifest, ShardEntry, verify_bytes
 from hvd_nowcast.shards.reader import ShardReader
+from hvd_nowcast.shards.scene import SceneManifest, is_scene
 from hvd_nowcast.shards.schema import QUANTITIES
 from hvd_nowcast.shards.writer import output_error
 
@@ -76,6 +77,8 @@ def check_shards(folder: str | Path, quarantine: bool = False) -> list[CheckResu
         When a bad shard cannot be moved.
     """
     root = Path(folder)
+    if is_scene(root):
+        return [_check_companion(root, SceneManifest.load(root).scene)]
     manifest = Manifest.load(root)
     with ThreadPoolExecutor(max_workers=cpu_count()) as workers:
         checks = workers.map(lambda entry: _check_in_child(root, entry), manifest.shards)

@@ -25,6 +25,17 @@ def store_data_facts(manifest: Manifest, run: RunFolder) -> None:
         "grid_spacing": manifest.grid.spacing,
         "shards": {entry.file: entry.sha256 for entry in manifest.shards},
     }
+    keep_data_facts(facts, run)
+
+
+def keep_data_facts(facts: dict[str, Any], run: RunFolder) -> None:
+    """Write facts about the data, or compare the checksums in ``shards`` with those on a resume.
+
+    Raises
+    ------
+    ShardError
+        When the data changed since the start of the run.
+    """
     if run.has("data.json"):
         before = run.read_json("data.json")
         if before["shards"] != facts["shards"]:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import dacite
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from hvd_nowcast import console
 from hvd_nowcast.config import FloodConfig
-from hvd_nowcast.errors import ConfigError, ShardError
+from hvd_nowcast.errors import ConfigError, RunFolderError, ShardError
 from hvd_nowcast.hydrology.contribution import Contribution, travel_time_classes
 from hvd_nowcast.hydrology.watershed import Watershed
 from hvd_nowcast.loader.assignment import rank_part, spread_evenly
 from hvd_nowcast.loader.flood import (
-    FloodBatches,
+    FloodSamples,
     FlowScaling,
     RainDecoder,
     RainRecord,
@@ -29,21 +26,22 @@ from hvd_nowcast.loader.flood import (
 )
 from hvd_nowcast.loader.pipeline import WindowReader
 from hvd_nowcast.models.flood import ContributionMaps, FloodSizes, build_flood
-from hvd_nowcast.parallel.branches import Branches, ReplicaLayout, at_least_one, place_branches
+from hvd_nowcast.parallel.branches import Branches, at_least_one
 from hvd_nowcast.parallel.communicator import Communicator
 from hvd_nowcast.shards.index import build_index
 from hvd_nowcast.shards.manifest import Manifest
 from hvd_nowcast.shards.reader import ReaderPool
 from hvd_nowcast.shards.watershed import load_watershed
 from hvd_nowcast.training.data_facts import store_data_facts
-from hvd_nowcast.training.flood_loss import flood_loss, persistence_error
+from hvd_nowcast.training.flood_loss import flood_loss
 from hvd_nowcast.training.linear_start import fit_linear_path
+from hvd_nowcast.training.placement import spread_branches
 from hvd_nowcast.training.run_folder import RunFolder
 
 VALIDATION_BATCH = 32
 LINEAR_SAMPLES = 20_000
-# Heads are timed on so many samples, the best of so many times.
-PROBED_SAMPLES, PROBED_STEPS = 8, 4
+# Heads are timed on so many samples.
+PROBED_SAMPLES = 8
 
 
 class FloodData:
@@ -66,13 +64,11 @@ class FloodData:
         self.pool = ReaderPool(self.folder)
         watershed = load_watershed(self.folder, self.manifest)
         if run.has("scaler.json"):
-            self.scaling = dacite.from_dict(
-                FlowScaling, run.read_json("scaler.json"), dacite.Config(cast=[tuple])
-            )
+            self.scaling = _stored_scaling(run)
             self.watershed = choose_gauges(watershed, self.scaling.gauges)
         else:
             self.watershed = choose_gauges(watershed, data.gauges)
-            self.scaling = self._fit_scaling(data.transform)
+            self.scaling = self._fit_scaling(data.transform, data.frames_out)
             run.write_json("scaler.json", {"kind": "flow", **asdict(self.scaling)})
         self._config = config
         self._require_same_forcing()
@@ -83,7 +79,10 @@ class FloodData:
         shape = self.manifest.grid.shape
         fields = self.watershed.contributions(config.hydrology, shape)
         self.maps = contribution_maps(fields, self.manifest.step_seconds, config.model.heads)
-        self.sizes = FloodSizes(data.frames_in, data.frames_out, self.samples.series_count)
+        errors = np.array(self.scaling.persistence_error)
+        self.sizes = FloodSizes(
+            data.frames_in, self.samples.series_count, tuple(np.sqrt((errors**2).mean(0)).tolist())
+        )
         self.decode = RainDecoder(
             self.manifest.packing,
             self.scaling.rain,
@@ -92,7 +91,7 @@ class FloodData:
             data.future_rain,
         )
 
-    def batches(self, split: str) -> FloodBatches:
+    def batches(self, split: str) -> FloodSamples:
         """Samples of a split.
 
         Raises
@@ -111,8 +110,8 @@ class FloodData:
             )
         reader = WindowReader(index, self.pool)
         shape = self.manifest.grid.shape
-        batches = FloodBatches(self.samples, reader, self.manifest.packing, shape)
-        if not batches.pairs:
+        batches = FloodSamples(self.samples, reader, self.manifest.packing, shape)
+        if not len(batches):
             raise ShardError(
                 self.folder,
                 f"no gauge has a discharge in the {split} split",
@@ -129,13 +128,7 @@ class FloodData:
                 "Give the same inflows as in training",
             )
 
-    def persistence_error(self) -> NDArray[np.float32]:
-        """Error of persistence in the training split, shape (gauges, leads)."""
-        train = _times_of(self.manifest, "train", self.watershed.times)
-        flow = np.where(train[:, None], self.samples.discharge, np.nan)
-        return persistence_error(flow, self.sizes.steps_out)
-
-    def _fit_scaling(self, transform: str) -> FlowScaling:
+    def _fit_scaling(self, transform: str, leads: int) -> FlowScaling:
         train = _times_of(self.manifest, "train", self.watershed.times)
         discharge = self.watershed.discharge[train]
         silent = np.flatnonzero(~np.isfinite(discharge).any(0))
@@ -147,7 +140,7 @@ class FloodData:
                 "Leave it out with data.gauges, or give another --split",
             )
         rain = _root_mean_square_rain(self.manifest, self.pool)
-        return fit_flow_scaling(transform, self.watershed, train, rain)
+        return fit_flow_scaling(transform, self.watershed, train, leads, rain)
 
 
 class FloodTask:
@@ -168,8 +161,8 @@ class FloodTask:
         self._train, self._validation = (self._data.batches(s) for s in ("train", "validation"))
         self.network = build_flood(config.model, self._data.maps, self._data.sizes)
         self.model = self.network.model
-        self._loss_scale = 1.0 / self._data.persistence_error()
-        self.windows = len(self._train.pairs)
+        self._loss_scale = 1.0 / np.array(self._data.scaling.persistence_error, np.float32)
+        self.windows = len(self._train)
         self.planned_targets = float(config.training.global_batch * config.data.frames_out)
         self.branches: Branches | None = None
 
@@ -178,49 +171,19 @@ class FloodTask:
         width = self._config.branches.ranks_per_replica
         if width == 1 or communicator.size == 1:
             return
-        layout = ReplicaLayout(communicator.rank, communicator.size, width or communicator.size)
-        times = np.array(communicator.gather(self._head_seconds()))
-        costs = times.mean(0)
-        speeds = 1.0 / times.sum(1)
-        # One placement for all replicas: a place is as fast as its slowest rank.
-        places = speeds.reshape(layout.replicas, layout.width).min(0)
-        owners = place_branches(costs.tolist(), places.tolist())
-        parts = [head.trainable_variables for head in self.network.heads]
-        shared = {id(v) for v in self.network.shared}
-        own = [[v for v in part if id(v) not in shared] for part in parts]
-        self.branches = Branches(communicator, layout.width, owners, own)
-        if communicator.rank == 0:
-            heads = ", ".join(f"{1e3 * cost:.0f} ms" for cost in costs)
-            console.note(f"heads of {heads} on places {owners} of {layout.replicas} replicas")
-
-    def _head_seconds(self) -> list[float]:
-        """What forward and backward of each head take here."""
         # To its end: a dataset that is dropped half read may wait for its own thread for ever.
         (batch,) = self.training_batches(slice(0, PROBED_SAMPLES), range(1))
         batch = self.decoded(batch)
-        seconds = []
-        for head in self.network.heads:
-
-            @tf.function(jit_compile=False)  # type: ignore[untyped-decorator]
-            def take(head: Any = head) -> tf.Tensor:
-                with tf.GradientTape() as tape:
-                    total = tf.reduce_sum(head([batch["rain"], batch["gauge"]]))
-                gradients = tape.gradient(total, head.trainable_variables)
-                return total + sum(tf.reduce_sum(g) for g in gradients if g is not None)
-
-            times = []
-            for _ in range(PROBED_STEPS):
-                started = time.perf_counter()
-                take().numpy()
-                times.append(time.perf_counter() - started)
-            seconds.append(min(times))
-        return seconds
+        inputs = [[batch["rain"], batch["gauge"]]] * len(self.network.heads)
+        self.branches = spread_branches(
+            communicator, width, self.network.heads, inputs, self.network.shared
+        )
 
     def initialise(self) -> None:
         """Solve the linear path by least squares, so that training starts from its answer."""
         if self._config.model.heads:
-            chosen = spread_evenly(len(self._train.pairs), LINEAR_SAMPLES).tolist()
-            held = spread_evenly(len(self._validation.pairs), LINEAR_SAMPLES).tolist()
+            chosen = spread_evenly(len(self._train), LINEAR_SAMPLES).tolist()
+            held = spread_evenly(len(self._validation), LINEAR_SAMPLES).tolist()
             fit_linear_path(
                 self.network,
                 map(self.decoded, self._train.in_order(chosen, VALIDATION_BATCH)),
@@ -265,7 +228,7 @@ class FloodTask:
     def validation_batches(self, rank: int, ranks: int) -> Iterator[dict[str, tf.Tensor]]:
         """Part of one rank of the validation samples."""
         limit = self._config.training.validation_samples
-        part = rank_part(len(self._validation.pairs), limit, rank, ranks)
+        part = rank_part(len(self._validation), limit, rank, ranks)
         return self._validation.in_order(part, VALIDATION_BATCH)
 
     def describe_samples(self, part: slice, step: int) -> str:
@@ -316,6 +279,18 @@ def contribution_maps(
         np.stack([field.delay for field in fields]) * 3600.0 / step_seconds,
         np.stack([travel_time_classes(field, max(1, heads)) for field in fields]),
     )
+
+
+def _stored_scaling(run: RunFolder) -> FlowScaling:
+    try:
+        return dacite.from_dict(
+            FlowScaling, run.read_json("scaler.json"), dacite.Config(cast=[tuple])
+        )
+    except dacite.DaciteError as problem:
+        raise RunFolderError(
+            f"{run.path}/scaler.json: not of this version of the program ({problem}). Train the "
+            "run again"
+        ) from problem
 
 
 def _times_of(manifest: Manifest, split: str, times: NDArray[np.datetime64]) -> NDArray[np.bool_]:

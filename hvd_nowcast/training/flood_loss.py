@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from hvd_nowcast.config import FloodModelSection
 
@@ -46,35 +45,6 @@ def flood_loss(
         level = tf.constant(np.array(section.quantiles), forecast.dtype)
         loss = tf.reduce_mean(tf.maximum(level * difference, (level - 1) * difference), -1) * scale
     return tf.reduce_sum(weight * loss)
-
-
-def persistence_error(scaled: NDArray[np.float32], leads: int) -> NDArray[np.float32]:
-    """Root mean square change of a discharge over each lead time, 1 where it never changes.
-
-    Parameters
-    ----------
-    scaled
-        Discharge of the training split, NaN where missing, shape (t, gauges).
-    leads
-        Number of lead times.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (gauges, leads).
-    """
-    error = np.ones((scaled.shape[1], leads), np.float32)
-    for lead in range(1, min(leads, len(scaled) - 1) + 1):
-        square = np.square(scaled[lead:] - scaled[:-lead], dtype=np.float64)
-        known = np.isfinite(square)
-        mean = np.divide(
-            np.where(known, square, 0.0).sum(0),
-            known.sum(0),
-            out=np.ones(square.shape[1]),
-            where=known.any(0),
-        )
-        error[:, lead - 1] = np.sqrt(np.where(mean > 0, mean, 1.0))
-    return error
 
 
 def gaussian_deviation(raw: tf.Tensor) -> tf.Tensor:

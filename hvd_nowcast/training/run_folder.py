@@ -24,11 +24,17 @@ from typing import Any, TypeVar
 
 import yaml
 
-from hvd_nowcast.config import Config, FloodConfig, NowcastConfig, config_from_dict
+from hvd_nowcast.config import (
+    Config,
+    FloodConfig,
+    LandcoverConfig,
+    NowcastConfig,
+    config_from_dict,
+)
 from hvd_nowcast.errors import RunFolderError
 from hvd_nowcast.shards.writer import atomic_output
 
-TaskConfig = TypeVar("TaskConfig", NowcastConfig, FloodConfig)
+TaskConfig = TypeVar("TaskConfig", NowcastConfig, FloodConfig, LandcoverConfig)
 
 
 class RunFolder:

@@ -1,4 +1,4 @@
-"""Train a small flood model with its heads spread: ``branch_training.py SHARDS OUT CASE...``.
+"""Train a small model with its branches spread: ``branch_training.py TASK SHARDS OUT CASE...``.
 
 A case is PRECISION-OPTIMISER-BATCH-WIDTH, with the ranks of a replica as WIDTH.
 """
@@ -18,22 +18,27 @@ from hvd_nowcast.parallel.startup import connect
 from hvd_nowcast.training.loop import TrainingRun
 from hvd_nowcast.training.run_folder import RunFolder
 
-HEADS = 4
+PARTS: dict[str, dict[str, Any]] = {
+    "flood": {
+        # Not linear, or least squares would leave gradients of rounding errors alone.
+        "data": {"frames_in": 8, "frames_out": 2, "transform": "square-root"},
+        "model": {"heads": 4, "filters": [3, 2], "units": 5},
+    },
+    "landcover": {
+        "data": {"patch": 3, "modality_dropout": 0.3},
+        "model": {"filters": [4, 3], "features": 3, "head": 5},
+    },
+}
 
 
 def make_tree(
-    shards: str, precision: str, optimiser: str, batch: int, width: int
+    task: str, shards: str, precision: str, optimiser: str, batch: int, width: int
 ) -> dict[str, Any]:
+    parts = PARTS[task]
     return {
-        "task": "flood",
-        # Not linear, or least squares would leave gradients of rounding errors alone.
-        "data": {
-            "shards": shards,
-            "frames_in": 8,
-            "frames_out": 2,
-            "transform": "square-root",
-        },
-        "model": {"heads": HEADS, "filters": [3, 2], "units": 5, "precision": precision},
+        "task": task,
+        "data": {"shards": shards, **parts["data"]},
+        "model": {"precision": precision, **parts["model"]},
         "optimiser": {
             "name": optimiser,
             "learning_rate": 0.02,
@@ -46,6 +51,7 @@ def make_tree(
             "steps": 30,
             "global_batch": batch,
             "validate_every": 10,
+            "validation_samples": 40,
             "checkpoint_every": 10,
         },
         "branches": {"ranks_per_replica": width},
@@ -68,16 +74,16 @@ def train(communicator: Communicator, tree: dict[str, Any], folder: Path) -> Non
     if run.writable:
         np.savez(folder / "weights.npz", **{v.path: v.numpy() for v in training._model.weights})
         branches = training._task.branches
-        owners = branches.owners if branches else [0] * HEADS
+        owners = branches.owners if branches else [0]
         (folder / "owners.txt").write_text(" ".join(map(str, owners)))
 
 
 def main() -> None:
-    shards, out, *cases = sys.argv[1:]
+    task, shards, out, *cases = sys.argv[1:]
     communicator = connect(os.environ)
     for case in cases:
         precision, optimiser, batch, width = case.split("-")
-        tree = make_tree(shards, precision, optimiser, int(batch), int(width))
+        tree = make_tree(task, shards, precision, optimiser, int(batch), int(width))
         train(communicator, tree, Path(out, case))
     communicator.close()
 

@@ -19,7 +19,7 @@ from hvd_nowcast.flood.evaluate import flood_scores
 from hvd_nowcast.hydrology.contribution import Units
 from hvd_nowcast.hydrology.network import FlowNetwork
 from hvd_nowcast.hydrology.watershed import Watershed
-from hvd_nowcast.loader.flood import RainDecoder, fit_flow_scaling
+from hvd_nowcast.loader.flood import RainDecoder, fit_flow_scaling, persistence_error
 from hvd_nowcast.models.flood import ContributionMaps, FloodSizes, PixelContribution, build_flood
 from hvd_nowcast.nowcast.predictor import Predictor
 from hvd_nowcast.parallel.communicator import SingleProcess
@@ -29,7 +29,7 @@ from hvd_nowcast.shards.schema import Packing
 from hvd_nowcast.shards.split import parse_split
 from hvd_nowcast.train import train
 from hvd_nowcast.training.flood import FloodTask
-from hvd_nowcast.training.flood_loss import flood_loss, gaussian_deviation, persistence_error
+from hvd_nowcast.training.flood_loss import flood_loss, gaussian_deviation
 from hvd_nowcast.training.loop import set_seed
 from hvd_nowcast.training.run_folder import RunFolder
 from tests.unit.made_watershed import Edit, write_watershed_file
@@ -37,7 +37,7 @@ from tests.unit.made_watershed import Edit, write_watershed_file
 pytest.importorskip("pyflwdir", reason="pyflwdir is not installed: launch/setup.sh brings it")
 
 SPLIT = parse_split("train=0.6,validation=0.2,test=0.2")
-SIZES = FloodSizes(6, 2, 3)
+SIZES = FloodSizes(6, 3, (1.0, 2.0))
 
 
 def make_shards(folder: Path, edit: Edit | None = None) -> Path:
@@ -197,7 +197,7 @@ def test_forcing_is_scaled_by_the_training_split() -> None:
     train = np.arange(40) < 20
     watershed = valley(flow)
     watershed.inflow[30, 0] = np.nan
-    forcing = fit_flow_scaling("none", watershed, train, 1.0).forcing(watershed)
+    forcing = fit_flow_scaling("none", watershed, train, 2, 1.0).forcing(watershed)
     assert forcing[train].mean(0) == pytest.approx(0.0, abs=1e-6)
     assert forcing[train, 1:].std(0) == pytest.approx(1.0)
     assert not forcing[:, 0].any()
@@ -209,7 +209,7 @@ def test_forcing_is_scaled_by_the_training_split() -> None:
 def test_discharge_scaling_goes_both_ways(transform: str) -> None:
     flow = np.random.default_rng(0).gamma(2.0, 50.0, (40, 2)).astype(np.float32)
     flow[3, 1] = np.nan
-    scaling = fit_flow_scaling(transform, valley(flow), np.ones(40, bool), 1.0)
+    scaling = fit_flow_scaling(transform, valley(flow), np.ones(40, bool), 2, 1.0)
     scaled = scaling.forward(flow)
     assert np.nanmean(scaled, 0) == pytest.approx(0.0, abs=1e-5)
     assert np.nanstd(scaled, 0) == pytest.approx(1.0, abs=1e-5)

@@ -20,7 +20,17 @@ from hvd_nowcast.cli import program
 
 REPOSITORY = Path(__file__).parents[2]
 SCRIPTS = sorted((REPOSITORY / "launch").glob("*.sh")) + [REPOSITORY / ".ci/run"]
-INSTALLED_EXTRAS = ("cpu", "hpc", "verify", "plot", "convert", "flood", "tensorboard", "dev")
+INSTALLED_EXTRAS = (
+    "cpu",
+    "hpc",
+    "verify",
+    "plot",
+    "convert",
+    "flood",
+    "landcover",
+    "tensorboard",
+    "dev",
+)
 
 
 def from_setup(name: str) -> Any:

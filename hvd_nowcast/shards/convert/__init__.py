@@ -95,13 +95,24 @@ def open_source(
     """
     if format is not None and format not in FORMATS:
         raise ConfigError(f"--format {format}: expected one of {', '.join(FORMATS)}")
-    files = [file for path in paths for file in _files(Path(path))]
+    files = list_files(paths)
     if not files:
         raise ConfigError("no input files were given")
     for file in files:
         _require_readable(file)
     kind = FORMATS[format] if format is not None else _recognised(files[0])
     return kind.open(files, Options(variable, relation))
+
+
+def list_files(paths: Sequence[Path]) -> list[Path]:
+    """Files in their order; a folder stands for the files in it.
+
+    Raises
+    ------
+    InputError
+        When a folder is empty or cannot be read.
+    """
+    return [file for path in paths for file in _files(Path(path))]
 
 
 def _files(path: Path) -> list[Path]:

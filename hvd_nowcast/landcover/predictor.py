@@ -1,0 +1,152 @@
+"""A trained land-cover run as a function from a scene to a map of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import dacite
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from hvd_nowcast import console
+from hvd_nowcast.config import LandcoverConfig
+from hvd_nowcast.loader.landcover import BandScaling
+from hvd_nowcast.models.landcover import LandcoverNetwork, build_landcover
+from hvd_nowcast.shards.scene import Bands
+from hvd_nowcast.training.checkpoint import assign_arrays, load_arrays
+from hvd_nowcast.training.run_folder import RunFolder
+
+# A scene is mapped in squares of this side, all of one shape, so that one graph serves them all.
+TILE = 128
+
+
+class Windows(Protocol):
+    """A scene that gives squares of its modalities."""
+
+    def window(self, modality: str, row: int, column: int, side: int) -> Bands:
+        """A square of one modality, NaN outside the scene, shape (side, side, band)."""
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """A map of classes.
+
+    Attributes
+    ----------
+    classes
+        Class number of each pixel from 1, 0 where nothing is known, shape (y, x).
+    probability
+        Of that class, NaN where nothing is known, shape (y, x).
+    """
+
+    classes: NDArray[np.uint8]
+    probability: NDArray[np.float32]
+
+
+class LandcoverPredictor:
+    """The best weights of a land-cover run.
+
+    Parameters
+    ----------
+    config
+        Configuration of the run.
+    classes
+        Names of the classes.
+    scaling
+        Of the bands.
+    network
+        With its weights.
+    fingerprint
+        SHA-256 of the file of weights.
+    """
+
+    def __init__(
+        self,
+        config: LandcoverConfig,
+        classes: tuple[str, ...],
+        scaling: BandScaling,
+        network: LandcoverNetwork,
+        fingerprint: str,
+    ) -> None:
+        self.config = config
+        self.classes = classes
+        self.scaling = scaling
+        self.fingerprint = fingerprint
+        self._network = network
+        self._forward = tf.function(self._probabilities, jit_compile=False, reduce_retracing=True)
+
+    @classmethod
+    def load(cls, run_folder: str | Path) -> LandcoverPredictor:
+        """Read a run folder.
+
+        Raises
+        ------
+        RunFolderError
+            When it is no land-cover run, or has no weights yet.
+        """
+        run = RunFolder(run_folder, writable=False)
+        config = run.config_of(LandcoverConfig)
+        weights = run.require_weights()
+        scaling = dacite.from_dict(
+            BandScaling, run.read_json("scaler.json"), dacite.Config(cast=[tuple])
+        )
+        classes = tuple(run.read_json("data.json")["classes"])
+        network = build_landcover(config.model, scaling.bands, len(classes))
+        arrays, facts = load_arrays(weights)
+        assign_arrays(arrays, weights, network.model)
+        return cls(config, classes, scaling, network, facts["sha256"])
+
+    def map(self, scene: Windows, shape: tuple[int, int], hidden: Iterable[str] = ()) -> ClassMap:
+        """Map a whole scene.
+
+        Parameters
+        ----------
+        scene
+            Gives the squares.
+        shape
+            Rows and columns.
+        hidden
+            Modalities that are left out, as if they were missing.
+        """
+        classes = np.zeros(shape, np.uint8)
+        probability = np.full(shape, np.nan, np.float32)
+        tiles = list(tiles_of(shape))
+        for row, column in console.progress(tiles, "mapping", len(tiles), "tile"):
+            found = self.tile(scene, row, column, hidden)
+            part = slice(row, row + TILE), slice(column, column + TILE)
+            rows, columns = classes[part].shape
+            classes[part] = found.classes[:rows, :columns]
+            probability[part] = found.probability[:rows, :columns]
+        return ClassMap(classes, probability)
+
+    def tile(self, scene: Windows, row: int, column: int, hidden: Iterable[str] = ()) -> ClassMap:
+        """Map one square of side `TILE`; the same pixels give the same classes in any order."""
+        margin = self.config.model.margin
+        side = TILE + 2 * margin
+        batch, known = {}, np.zeros((TILE, TILE), bool)
+        inside = slice(margin, margin + TILE)
+        for name in self.scaling.bands:
+            if name in hidden:
+                values = np.full((side, side, self.scaling.bands[name]), np.nan, np.float32)
+            else:
+                values = scene.window(name, row - margin, column - margin, side)
+            known |= np.isfinite(values[inside, inside]).any(-1)
+            batch[name] = self.scaling.inputs(name, values)[None]
+        found = self._forward(batch).numpy()[0]
+        classes = np.where(known, found.argmax(-1) + 1, 0).astype(np.uint8)
+        return ClassMap(classes, np.where(known, found.max(-1), np.nan).astype(np.float32))
+
+    def _probabilities(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        scores = self._network.model(batch, training=False)
+        return tf.nn.softmax(tf.cast(scores, tf.float32))
+
+
+def tiles_of(shape: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """First row and column of each tile."""
+    for row in range(0, shape[0], TILE):
+        for column in range(0, shape[1], TILE):
+            yield row, column
