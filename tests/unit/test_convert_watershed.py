@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,6 @@ from tests.unit.made_watershed import (
 pytest.importorskip("pyflwdir", reason="pyflwdir is not installed: launch/setup.sh brings it")
 
 SPLIT = parse_split("train=0.7,validation=0.15,test=0.15")
-DATA = Path(os.environ.get("HVD_NOWCAST_DATA", Path(__file__).parents[3] / "shared/data"))
 
 
 def build(tmp_path: Path, edit: Edit | None = None, hours: int = 24) -> Path:
@@ -173,12 +171,10 @@ def test_series_of_another_time_step_are_refused(tmp_path: Path) -> None:
         open_source([rain, other], format="watershed")
 
 
-def test_separate_files_of_lisflood(tmp_path: Path) -> None:
-    if not (DATA / "flood/raw/fraser").is_dir():
-        pytest.skip(f"the Fraser files are not in {DATA}")
-    raw = DATA / "flood/raw/fraser"
+def test_separate_files_of_lisflood(tmp_path: Path, shared_data: Path) -> None:
+    raw = shared_data / "flood/raw/fraser"
     names = ("tp.nc", "ldd.nc", "dem.nc", "pixarea.nc", "dis.tss")
-    with netCDF4.Dataset(DATA / "flood/fraser_1986_2007_daily.nc") as converted:
+    with netCDF4.Dataset(shared_data / "flood/fraser_1986_2007_daily.nc") as converted:
         place = {k: int(converted.getncattr(k)) for k in ("outlet_row", "outlet_col")}
         codes = converted["flow_direction"][:].filled(255)
     outlet = tmp_path / "outlet.nc"

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from hvd_nowcast.cli import program
 from hvd_nowcast.errors import ConfigError, InputError, OutputError, ShardError
 from hvd_nowcast.shards.check import check_shards
+from hvd_nowcast.shards.convert import list_files
 from hvd_nowcast.shards.convert.scene import open_scene
 from hvd_nowcast.shards.manifest import Manifest
 from hvd_nowcast.shards.scene import SceneManifest, SceneReader, square
@@ -221,3 +222,36 @@ def test_the_command_builds_and_counts(tmp_path: Path) -> None:
     assert done.exit_code == 0
     assert "meadow" in done.output
     assert "a scene with bands optical 3, elevation 1" in done.output
+
+
+REAL = {
+    "raleigh_landsat7.nc": {"vnir": 4, "swir": 2},
+    "amazon_landsat5.nc": {"bands": 7, "elevation": 1},
+    "slovenia_sentinel2.nc": {"ndvi": 68, "elevation": 1},
+    "raw/raleigh": {"lsat7_2000": 6},
+    "raw/landsat5_para": {"bands": 7, "elevation": 1},
+    "raw/slovenia_eopatch": {"ndvi": 68, "dem": 1},
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_scenes_are_read_in_both_forms(shared_data: Path, tmp_path: Path, name: str) -> None:
+    if name.startswith("raw"):
+        pytest.importorskip("rasterio")
+    pytest.importorskip("scipy")
+    scene = open_scene(list_files([shared_data / "landcover" / name]))
+    manifest = build_scene(scene, tmp_path / "shards", SPLIT)
+    assert manifest.modalities == REAL[name]
+    pixels = np.array(list(manifest.pixels.values()))
+    np.testing.assert_allclose(pixels.sum(1) / pixels.sum(), [0.6, 0.2, 0.2], atol=0.1)
+    assert all(result.ok for result in check_shards(tmp_path / "shards"))
+
+
+def test_both_forms_of_a_real_scene_are_one(shared_data: Path) -> None:
+    pytest.importorskip("rasterio")
+    folder = shared_data / "landcover"
+    images = open_scene(list_files([folder / "raw/landsat5_para"]))
+    converted = open_scene([folder / "amazon_landsat5.nc"])
+    np.testing.assert_array_equal(images.labels, converted.labels)
+    np.testing.assert_array_equal(images.modalities["bands"], converted.modalities["bands"])
+    np.testing.assert_allclose(images.grid.x, converted.grid.x)

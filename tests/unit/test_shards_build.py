@@ -18,10 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hvd_nowcast.errors import InputError, OutputError
-from hvd_nowcast.shards.build import BUILDING, build_shards, plan_shards
+from hvd_nowcast.shards.build import build_shards, plan_shards
 from hvd_nowcast.shards.check import check_shards
 from hvd_nowcast.shards.convert.source import FrameSource
 from hvd_nowcast.shards.manifest import Manifest
+from hvd_nowcast.shards.output_folder import BUILDING
 from hvd_nowcast.shards.split import parse_split
 from hvd_nowcast.shards.synthetic import synthetic_source
 
