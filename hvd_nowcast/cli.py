@@ -209,6 +209,29 @@ def plan(
         console.say(line)
 
 
+@program.command("compare-parallel")
+@click.argument("config", type=INPUTS)
+@click.option("--run", "run_folder", required=True, type=INPUTS, help="New folder for the runs.")
+@click.option("--set", "overrides", multiple=True, help="section.key=value, may be repeated.")
+@click.option("--steps", default=100, show_default=True, help="Steps under each placement.")
+def compare_parallel(
+    config: Path, run_folder: Path, overrides: tuple[str, ...], steps: int
+) -> None:
+    """Train one network with its batch, its branches, or both divided over the ranks.
+
+    \b
+    Prints what each placement sends, how busy the ranks are, and how long a step and a validation
+    take; the loss is the same, because the network is.
+      mpirun -n 4 hvd-nowcast compare-parallel configs/landcover_raleigh.yaml --run runs/placed
+    """
+    from hvd_nowcast.compare import compare_parallel as compare
+    from hvd_nowcast.compare import comparison_table
+
+    found = compare(config, run_folder, overrides, steps)
+    if found:
+        console.say(comparison_table(found))
+
+
 @program.command()
 @RUN
 @click.option("--shards", "folder", type=INPUTS, help="Other shards than those of the run.")

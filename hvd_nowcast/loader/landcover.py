@@ -110,6 +110,11 @@ class LabelledPatches(NumberedSamples):
         self._dropout, self._flips = dropout, flips
         self._labels = np.where(reader.split == split, reader.labels, 0).astype(np.uint8)
         self.pixels = np.argwhere(self._labels > 0)
+        self._read = tuple(scaling.bands)
+
+    def read_only(self, modalities: Sequence[str]) -> None:
+        """Leave all other modalities unread: this rank has no use for them."""
+        self._read = tuple(modalities)
 
     def __len__(self) -> int:
         """Number of labelled pixels."""
@@ -120,7 +125,7 @@ class LabelledPatches(NumberedSamples):
         row, column = self.pixels[number] - self._patch // 2
         side = self._patch + 2 * self._margin
         sample: dict[str, Any] = {"label": square(self._labels, row, column, self._patch)}
-        for name in self._scaling.bands:
+        for name in self._read:
             values = self._reader.window(name, row - self._margin, column - self._margin, side)
             sample[name] = self._scaling.inputs(name, values)
         return sample if seed is None else self._augmented(sample, np.random.default_rng(seed))
@@ -128,7 +133,9 @@ class LabelledPatches(NumberedSamples):
     def _augmented(self, sample: dict[str, Any], generator: np.random.Generator) -> dict[str, Any]:
         names = list(self._scaling.bands)
         hidden, turn = generator.integers(len(names)), int(generator.integers(8))
-        if generator.random() < self._dropout and len(names) > 1:
+        # Drawn among all modalities, read or not, so that all ranks hide the same one.
+        hiding = generator.random() < self._dropout and len(names) > 1
+        if hiding and names[hidden] in sample:
             sample[names[hidden]] = np.zeros_like(sample[names[hidden]])
         if not self._flips:
             return sample
@@ -147,6 +154,6 @@ class LabelledPatches(NumberedSamples):
         side = self._patch + 2 * self._margin
         bands = self._scaling.bands
         shapes: dict[str, Shape] = {
-            name: ((side, side, 2 * count), tf.float32) for name, count in bands.items()
+            name: ((side, side, 2 * bands[name]), tf.float32) for name in self._read
         }
         return {**shapes, "label": ((self._patch, self._patch), tf.uint8)}

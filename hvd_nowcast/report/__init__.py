@@ -155,6 +155,7 @@ def _training_facts(final: Mapping[str, Any]) -> dict[str, Any]:
         "parameters": ("model size", "{:,} parameters"),
         "steps": ("steps", "{:,}"),
         "training_seconds": ("training time", "{:,.0f} s"),
+        "validation_seconds": ("time of a validation", "{:,.1f} s"),
         "samples_per_second": ("speed", "{:.1f} samples/s"),
         "ranks": ("processes", "{}"),
         "best_loss": ("best validation loss", "{:.5g}"),

@@ -28,6 +28,7 @@ from hvd_nowcast.loader.pipeline import WindowReader
 from hvd_nowcast.models.flood import ContributionMaps, FloodSizes, build_flood
 from hvd_nowcast.parallel.branches import Branches, at_least_one
 from hvd_nowcast.parallel.communicator import Communicator
+from hvd_nowcast.parallel.traffic import NetworkSizes
 from hvd_nowcast.shards.index import build_index
 from hvd_nowcast.shards.manifest import Manifest
 from hvd_nowcast.shards.reader import ReaderPool
@@ -35,7 +36,7 @@ from hvd_nowcast.shards.watershed import load_watershed
 from hvd_nowcast.training.data_facts import store_data_facts
 from hvd_nowcast.training.flood_loss import flood_loss
 from hvd_nowcast.training.linear_start import fit_linear_path
-from hvd_nowcast.training.placement import spread_branches
+from hvd_nowcast.training.placement import network_sizes, spread_branches
 from hvd_nowcast.training.run_folder import RunFolder
 
 VALIDATION_BATCH = 32
@@ -165,6 +166,13 @@ class FloodTask:
         self.windows = len(self._train)
         self.planned_targets = float(config.training.global_batch * config.data.frames_out)
         self.branches: Branches | None = None
+
+    @property
+    def sizes(self) -> NetworkSizes:
+        """What of the network travels between ranks."""
+        network = self.network
+        steps = self._data.sizes.steps
+        return network_sizes(network.model, network.heads, network.shared, steps)
 
     def place(self, communicator: Communicator) -> None:
         """Divide the heads over the ranks of a replica by their cost and the ranks' speed."""

@@ -18,10 +18,11 @@ from hvd_nowcast.loader.landcover import BandScaling, LabelledPatches, fit_band_
 from hvd_nowcast.models.landcover import build_landcover
 from hvd_nowcast.parallel.branches import Branches, at_least_one
 from hvd_nowcast.parallel.communicator import Communicator
+from hvd_nowcast.parallel.traffic import NetworkSizes
 from hvd_nowcast.shards.scene import SceneReader, class_counts
 from hvd_nowcast.shards.split import SPLITS
 from hvd_nowcast.training.data_facts import keep_data_facts
-from hvd_nowcast.training.placement import spread_branches
+from hvd_nowcast.training.placement import network_sizes, spread_branches
 from hvd_nowcast.training.run_folder import RunFolder
 
 VALIDATION_BATCH = 64
@@ -76,6 +77,12 @@ class LandcoverTask:
             )
         return patches
 
+    @property
+    def sizes(self) -> NetworkSizes:
+        """What of the network travels between ranks."""
+        network = self.network
+        return network_sizes(network.model, network.branches, (), self._config.data.patch**2)
+
     def place(self, communicator: Communicator) -> None:
         """Divide the modalities over the ranks of a replica by their cost and the ranks' speed."""
         width = self._config.branches.ranks_per_replica
@@ -84,6 +91,9 @@ class LandcoverTask:
         (batch,) = self.training_batches(slice(0, PROBED_SAMPLES), range(1))
         inputs = [[batch[name] for name in names] for names in self.network.inputs]
         self.branches = spread_branches(communicator, width, self.network.branches, inputs)
+        mine = [name for branch in self.branches.mine for name in self.network.inputs[branch]]
+        for patches in (self._train, self._validation):
+            patches.read_only(mine)
 
     def initialise(self) -> None:
         """Random weights are as good as any."""

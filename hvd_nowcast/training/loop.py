@@ -127,6 +127,12 @@ class TrainingRun:
         if self._sharing.costs is not None:
             self._take.most_samples = self._sharing.costs[communicator.rank].cap
         self._saved_at = time.monotonic()
+        self._validation_seconds: float | None = None
+
+    @property
+    def task(self) -> Task:
+        """What is trained."""
+        return self._task
 
     def run(self, end: Callable[[BaseException], object] | None = None) -> dict[str, Any]:
         """Train to the end and return what ``final.json`` holds.
@@ -300,6 +306,7 @@ class TrainingRun:
 
     def _validate(self, watchdog: Watchdog) -> None:
         progress = self._progress
+        started = time.perf_counter()
         sums = np.zeros(2)
         rank, ranks = self._communicator.rank, self._communicator.size
         if self._task.branches is not None:
@@ -312,6 +319,7 @@ class TrainingRun:
         watchdog.doing("adding up the validation", together=True)
         loss_sum, valid = np.sum(self._communicator.gather(sums.tolist()), axis=0)
         progress.validation_loss = float(loss_sum / valid) if valid else 0.0
+        self._validation_seconds = time.perf_counter() - started
         record = {"step": progress.step, "validation_loss": progress.validation_loss}
         self._run.append_metrics(record)
         if self._run.writable:
@@ -375,6 +383,7 @@ class TrainingRun:
             "steps": progress.step,
             "samples_per_second": progress.step * training.global_batch / progress.seconds,
             "training_seconds": progress.seconds,
+            "validation_seconds": self._validation_seconds,
             "parameters": int(self._model.count_params()),
             "ranks": self._communicator.size,
             "shares": self._sharing.history,

@@ -19,6 +19,7 @@ from hvd_nowcast.loader.scaling import (
 )
 from hvd_nowcast.models.nowcast import build_nowcast, size_multiple
 from hvd_nowcast.parallel.communicator import Communicator
+from hvd_nowcast.parallel.traffic import NetworkSizes
 from hvd_nowcast.shards.build import build_shards
 from hvd_nowcast.shards.index import build_index
 from hvd_nowcast.shards.manifest import Manifest
@@ -74,6 +75,11 @@ class NowcastTask:
         self.branches = None
         rows, columns = (data.crop, data.crop) if data.crop else shape
         self.planned_targets = float(training.global_batch * data.frames_out * rows * columns)
+
+    @property
+    def sizes(self) -> NetworkSizes:
+        """What of the network travels between ranks: all of it, in one piece."""
+        return NetworkSizes((), int(self.model.count_params()), 0)
 
     def place(self, communicator: Communicator) -> None:
         """The nowcast has no branches."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ import tensorflow as tf
 from hvd_nowcast import console
 from hvd_nowcast.parallel.branches import Branches, ReplicaLayout, place_branches
 from hvd_nowcast.parallel.communicator import Communicator
+from hvd_nowcast.parallel.traffic import NetworkSizes
 
 # Branches are timed so often, and the best time counts.
 PROBED_STEPS = 4
@@ -47,12 +49,44 @@ def spread_branches(
     # One placement for all replicas: a place is as fast as its slowest rank.
     places = (1.0 / times.sum(1)).reshape(layout.replicas, layout.width).min(0)
     owners = place_branches(costs.tolist(), places.tolist())
-    several = {id(variable) for variable in shared}
-    own = [[v for v in part.trainable_variables if id(v) not in several] for part in branches]
+    own = _own_variables(branches, shared)
     if communicator.rank == 0:
         text = ", ".join(f"{1e3 * cost:.0f} ms" for cost in costs)
         console.note(f"branches of {text} on places {owners} of {layout.replicas} replicas")
     return Branches(communicator, layout.width, owners, own)
+
+
+def network_sizes(
+    model: keras.Model,
+    branches: Sequence[keras.Model],
+    shared: Sequence[keras.Variable],
+    positions: int,
+) -> NetworkSizes:
+    """What of a network travels.
+
+    Parameters
+    ----------
+    model
+        The whole network.
+    branches
+        Its branches, whose last axis holds their features.
+    shared
+        Variables that several branches have.
+    positions
+        Time steps or pixels of a sample that a branch gives features for.
+    """
+    own = _own_variables(branches, shared)
+    counts = tuple(sum(math.prod(v.shape) for v in part) for part in own)
+    whole = sum(math.prod(variable.shape) for variable in model.trainable_variables)
+    features = positions * int(branches[0].output.shape[-1])
+    return NetworkSizes(counts, whole - sum(counts), features)
+
+
+def _own_variables(
+    branches: Sequence[keras.Model], shared: Sequence[keras.Variable]
+) -> list[list[keras.Variable]]:
+    several = {id(variable) for variable in shared}
+    return [[v for v in part.trainable_variables if id(v) not in several] for part in branches]
 
 
 def _seconds(branch: keras.Model, inputs: Any) -> float:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from hvd_nowcast.parallel.branches import Branches
 from hvd_nowcast.parallel.communicator import Communicator
+from hvd_nowcast.parallel.traffic import NetworkSizes
 
 
 class Task(Protocol):
@@ -34,6 +35,10 @@ class Task(Protocol):
     @property
     def windows(self) -> int:
         """Samples of one epoch."""
+
+    @property
+    def sizes(self) -> NetworkSizes:
+        """What of the network travels between ranks."""
 
     def place(self, communicator: Communicator) -> None:
         """Decide which rank holds which branch, where the configuration wants that; collective."""

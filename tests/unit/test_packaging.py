@@ -143,6 +143,7 @@ def test_a_new_option_is_a_decision() -> None:
         "plan": {"--speeds", "--batch", "--fixed", "--parameters", "--latency", "--bandwidth"},
         "evaluate": {"--shards", "--split", "--json", "--every", "--plot"},
         "forecast": inputs | {"--input", "--out", "--plot", "--time", "--rain"},
+        "compare-parallel": {"--run", "--set", "--steps"},
         "report": set(),
         "info": {"--full"},
     }

@@ -1,0 +1,225 @@
+"""``hvd-nowcast compare-parallel``: one network under every placement that the ranks allow."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hvd_nowcast import console
+from hvd_nowcast.config import Config, FloodConfig, LandcoverConfig, load_config
+from hvd_nowcast.errors import ConfigError, MissingDependencyError
+from hvd_nowcast.parallel.agreement import from_first, on_all, require_same
+from hvd_nowcast.parallel.communicator import Communicator
+from hvd_nowcast.parallel.failure import Job
+from hvd_nowcast.parallel.launcher import find_launch
+from hvd_nowcast.parallel.startup import connect
+from hvd_nowcast.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from hvd_nowcast.training.loop import TrainingRun
+
+RESULT, FIGURE = "comparison.json", "comparison.png"
+# Linux forgets the peak of a process's memory when this is written there.
+CLEAR_PEAK = ("/proc/self/clear_refs", "5")
+
+
+@dataclass(frozen=True)
+class Placed:
+    """What one placement took.
+
+    Attributes
+    ----------
+    placement
+        Its name.
+    step_seconds
+        Of a training step.
+    sent_bytes
+        By the busiest rank in a step, predicted from the sizes of what travels.
+    busy
+        Share of a step that each rank computes.
+    validation_seconds
+        For all validation samples, all ranks together: reading and inference.
+    memory
+        Peak of each rank in bytes.
+    validation_loss
+        After the last step.
+    fingerprint
+        Of the weights.
+    """
+
+    placement: str
+    step_seconds: float
+    sent_bytes: float
+    busy: tuple[float, ...]
+    validation_seconds: float
+    memory: tuple[int, ...]
+    validation_loss: float
+    fingerprint: str
+
+
+def compare_parallel(
+    config_file: Path, folder: Path, overrides: Sequence[str] = (), steps: int = 100
+) -> list[Placed]:
+    """Train the network of a configuration under every placement, from the same weights.
+
+    Parameters
+    ----------
+    config_file
+        YAML of a network with branches.
+    folder
+        A new folder; every placement gets a run in it.
+    overrides
+        ``section.key=value``.
+    steps
+        Training steps under each placement.
+
+    Returns
+    -------
+    list of Placed
+        On rank 0; empty on the others.
+
+    Raises
+    ------
+    ConfigError
+        When there is one rank, or the network has no branches.
+    """
+    job = Job(find_launch(os.environ), folder)
+    with job.one_message():
+        communicator = job.communicator = connect(os.environ)
+        config = on_all(communicator, lambda: _config(config_file, overrides, steps))
+        require_same(communicator, "the configuration", config.to_flat_dict())
+        if communicator.size == 1:
+            raise ConfigError("one rank has nothing to compare: start it with mpirun -n 2 or more")
+        from hvd_nowcast.parallel.traffic import placements
+
+        found = []
+        branches = on_all(communicator, lambda: _branch_count(config))
+        widths = placements(communicator.size, branches)
+        for name, width in widths.items():
+            if communicator.rank == 0:
+                console.note(f"{name}: {steps} steps")
+            found.append(_run_placed(name, _with_width(config, width), communicator, folder, job))
+        if communicator.rank:
+            return []
+        rows = [asdict(one) for one in found]
+        content = {"ranks": communicator.size, "placements": rows}
+        RunFolder(folder).write_json(RESULT, content)
+        _draw(rows, folder / FIGURE)
+        return found
+
+
+def _draw(placements: Sequence[dict[str, Any]], path: Path) -> None:
+    try:
+        from hvd_nowcast.plots.placements import save_placements
+
+        console.note(f"figure: {save_placements(placements, path)}")
+    except MissingDependencyError as problem:
+        console.warn(f"without a figure: {problem}")
+
+
+def comparison_table(found: Sequence[Placed]) -> str:
+    """One row for each placement."""
+    header = [
+        "placement",
+        "ms per step",
+        "kB sent per step",
+        "busy share",
+        "ms per validation",
+        "MB per rank",
+        "validation loss",
+    ]
+    rows = [
+        [
+            one.placement,
+            f"{1e3 * one.step_seconds:.1f}",
+            f"{one.sent_bytes / 1e3:.1f}",
+            " ".join(f"{share:.2f}" for share in one.busy),
+            f"{1e3 * one.validation_seconds:.0f}",
+            " ".join(f"{memory / 1e6:.0f}" for memory in one.memory),
+            f"{one.validation_loss:.5f}",
+        ]
+        for one in found
+    ]
+    return console.table(header, rows)
+
+
+def _config(config_file: Path, overrides: Sequence[str], steps: int) -> Config:
+    config = load_config(config_file, overrides)
+    # Two validations, of which the second is timed.
+    training = replace(
+        config.training, steps=steps, validate_every=max(1, steps // 2), checkpoint_every=steps
+    )
+    return replace(config, training=training)
+
+
+def _with_width(config: Config, width: int) -> Config:
+    if not isinstance(config, FloodConfig | LandcoverConfig):
+        raise ConfigError(f"a {config.task} network has no branches to place")
+    return replace(config, branches=replace(config.branches, ranks_per_replica=width))
+
+
+def _branch_count(config: Config) -> int:
+    if isinstance(config, FloodConfig):
+        return config.model.heads
+    if not isinstance(config, LandcoverConfig):
+        raise ConfigError(f"a {config.task} network has no branches to place")
+    if config.model.fusion == "early":
+        return 1
+    from hvd_nowcast.shards.scene import SceneManifest
+
+    named = config.data.modalities
+    return len(named or SceneManifest.load(config.data.shards).modalities)
+
+
+def _run_placed(
+    name: str, config: Config, communicator: Communicator, folder: Path, job: Job
+) -> Placed:
+    from hvd_nowcast.training.loop import TrainingRun
+
+    run = RunFolder(folder / name.split(",")[0], writable=communicator.rank == 0)
+    from_first(communicator, lambda: run.start(config))
+    _forget_peak()
+    training = TrainingRun(config, run, communicator)
+    final = training.run(job.end)
+    (share,) = final["shares"][-1:]
+    steps = [work + wait for work, wait in zip(share["work"], share["wait"], strict=True)]
+    return Placed(
+        name,
+        max(steps),
+        max(_sent(training, config, communicator)),
+        tuple(work / step for work, step in zip(share["work"], steps, strict=True)),
+        final["validation_seconds"],
+        tuple(communicator.gather(_peak())),
+        final["loss"],
+        final["fingerprint"],
+    )
+
+
+def _sent(training: TrainingRun, config: Config, communicator: Communicator) -> list[float]:
+    from hvd_nowcast.parallel.traffic import sent_per_step
+
+    branches = training.task.branches
+    width, owners = (branches.layout.width, branches.owners) if branches else (1, [])
+    batch = config.training.global_batch
+    return sent_per_step(training.task.sizes, communicator.size, width, owners, batch)
+
+
+def _forget_peak() -> None:
+    path, text = CLEAR_PEAK
+    try:
+        Path(path).write_text(text, encoding="ascii")
+    except OSError:
+        console.warn("the peak of memory is that of all placements so far")
+
+
+def _peak() -> int:
+    """Peak memory of this process in bytes, 0 where the system does not tell."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    peaks = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+    return 1024 * int(peaks[0]) if peaks else 0
