@@ -20,7 +20,7 @@ EXTRAS = {
     "verify": ["scores>=2", "pysteps>=1.21", "opencv-python-headless>=4.10"],
     "plot": ["matplotlib>=3.8"],
     "convert": ["h5py>=3.11"],
-    "flood": ["pyflwdir>=0.5.10", "scores>=2"],
+    "flood": ["pyflwdir>=0.5.10", "pyproj>=3.6", "scores>=2"],
     "landcover": ["scikit-learn>=1.5", "rasterio>=1.4"],
     "grib": ["xarray>=2024.1", "cfgrib>=0.9.14", "eccodes>=2.37"],
     "spark": ["pyspark==3.5.*", "pyarrow>=14"],

@@ -17,13 +17,17 @@ from hvd_nowcast.parallel.launcher import find_launch
 
 PACKAGES = (
     "tensorflow", "tensorflow-cpu", "keras", "numpy", "netCDF4", "h5py", "scores", "pysteps",
-    "matplotlib", "mpi4py", "horovod",
+    "matplotlib", "pyflwdir", "scikit-learn", "rasterio", "pyproj", "mpi4py", "horovod",
 )  # fmt: skip
 OPTIONAL = {
     "pysteps": "no optical flow in evaluate; install the extra 'verify'",
     "scores": "evaluate needs it; install the extra 'verify'",
     "matplotlib": "no figures; install the extra 'plot'",
     "h5py": "no HDF5 radar formats; install the extra 'convert'",
+    "pyflwdir": "no watersheds; install the extra 'flood'",
+    "scikit-learn": "no random forest beside land cover; install the extra 'landcover'",
+    "rasterio": "no GeoTIFF; install the extra 'landcover'",
+    "pyproj": "a nowcast on another projection than a watershed's cannot be used; install it",
     "mpi4py": "one process only; install the extra 'hpc'",
     "horovod": "one process only; install the extra 'hpc' (needs a C++ compiler and MPI)",
 }
