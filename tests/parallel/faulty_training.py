@@ -15,7 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hvd_nowcast import cli, information
+from hvd_nowcast.loader.decoding import CodeTable
 from hvd_nowcast.loader.pipeline import BatchDecoder, WindowReader
 from hvd_nowcast.parallel.launcher import find_launch
 from hvd_nowcast.training.step import TrainingStep
