@@ -76,7 +76,7 @@ def decode_to_infinity() -> None:
 
     def faulty(self: Any, *arguments: Any) -> None:
         make(self, *arguments)
-        self._table[:] = float("inf")
+        self._table = CodeTable(np.full(65536, np.inf))
 
     BatchDecoder.__init__ = faulty  # type: ignore[method-assign]
 
