@@ -32,6 +32,7 @@ BLOCK = "contribution"
 # Channels that pass a head untouched: what falls and what arrives.
 PLAIN = 2
 LINEAR, LINEAR_INPUTS, LAST_KNOWN = "linear", "linear_inputs", "last_known"
+LEAD_SHARE = "lead_share"
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,11 @@ class FloodNetwork:
     heads: tuple[keras.Model, ...]
     tail: keras.Model
     has_deviation: bool
+
+    @property
+    def lead_share(self) -> keras.Variable:
+        """How much of the recurrent block's answer is used at each lead time, shape (leads,)."""
+        return self.tail.get_layer(LEAD_SHARE).share
 
     @property
     def shared(self) -> list[keras.Variable]:
@@ -319,6 +325,7 @@ def _tail(section: FloodModelSection, sizes: FloodSizes, features: int) -> keras
     ahead = states[:, sizes.steps_in :]
     nonlinear = layers.Dense(count, kernel_initializer="zeros", name="from_states")(ahead)
     nonlinear *= _output_scale(section, sizes.lead_scale)
+    nonlinear = LeadShare(sizes.steps_out, name=LEAD_SHARE)(nonlinear)
     # The network starts as persistence of the newest known discharge.
     last = LastKnown(sizes.steps_in, (sizes.steps_out, count), name=LAST_KNOWN)(series)
     if not section.heads:
@@ -353,6 +360,26 @@ def _linear_inputs(
     steps = min(LINEAR_STEPS + sizes.steps_out, sizes.steps)
     newest = layers.Concatenate(name="plain")([*parts, series])[:, -steps:]
     return layers.Flatten(name=LINEAR_INPUTS)(newest)
+
+
+class LeadShare(layers.Layer):
+    """How much of what was learnt is used at each lead time: all of it while training.
+
+    Parameters
+    ----------
+    leads
+        Number of lead times.
+    """
+
+    def __init__(self, leads: int, **options: str) -> None:
+        super().__init__(**options)
+        self.share = self.add_weight(
+            shape=(leads,), initializer="ones", trainable=False, name="share"
+        )
+
+    def call(self, learnt: tf.Tensor) -> tf.Tensor:
+        """(b, leads, outputs) to the same."""
+        return learnt * self.share[:, None]
 
 
 class LastKnown(layers.Layer):

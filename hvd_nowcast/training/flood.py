@@ -198,6 +198,34 @@ class FloodTask:
                 map(self.decoded, self._validation.in_order(held, VALIDATION_BATCH)),
             )
 
+    def polish(self) -> bool:
+        """Use what was learnt at each lead time as far as it helps on the validation split.
+
+        Least squares of the observed discharge on the linear path and the rest, with the share of
+        the rest in [0, 1] (stacking with non-negative weights, Breiman 1996,
+        doi:10.1007/BF00117832): at short lead times the linear path may be all there is to know.
+        """
+        if self._config.model.output != "mean":
+            # A share would narrow the distribution that was learnt with the rest.
+            return False
+        limit = self._config.training.validation_samples
+        part = rank_part(len(self._validation), limit, 0, 1)
+        share, leads = self.network.lead_share, self._data.sizes.steps_out
+        products, squares = np.zeros(leads), np.zeros(leads)
+        for batch in map(self.decoded, self._validation.in_order(part, VALIDATION_BATCH)):
+            inputs = {name: batch[name] for name in ("rain", "gauge", "series")}
+            with_share = []
+            for value in (0.0, 1.0):
+                share.assign(np.full(leads, value))
+                with_share.append(self.model(inputs, training=False).numpy()[..., 0])
+            without, learnt = with_share[0], with_share[1] - with_share[0]
+            weight = batch["weight"].numpy() * self._loss_scale[batch["gauge"].numpy()] ** 2
+            products += (weight * (batch["target"].numpy() - without) * learnt).sum(0)
+            squares += (weight * learnt**2).sum(0)
+        best = np.divide(products, squares, out=np.ones(leads), where=squares > 0)
+        share.assign(np.clip(best, 0.0, 1.0))
+        return True
+
     def forward(self, batch: dict[str, tf.Tensor], training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """Loss sum and known targets, see `Task`."""
         batch = self.decoded(batch)

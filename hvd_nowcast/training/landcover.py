@@ -98,6 +98,10 @@ class LandcoverTask:
     def initialise(self) -> None:
         """Random weights are as good as any."""
 
+    def polish(self) -> bool:
+        """There is nothing to improve without a gradient."""
+        return False
+
     def forward(self, batch: dict[str, tf.Tensor], training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """Loss sum and known targets, see `Task`."""
         labels = tf.cast(batch["label"], tf.int32)

@@ -24,7 +24,9 @@ from hvd_nowcast.parallel.probe import RankProbe, probe_ranks, probe_sizes
 from hvd_nowcast.parallel.watchdog import Watchdog
 from hvd_nowcast.training.checkpoint import (
     CheckpointFolder,
+    assign_arrays,
     fingerprint,
+    load_arrays,
     save_arrays,
     variable_arrays,
 )
@@ -158,6 +160,8 @@ class TrainingRun:
                 board = tf.summary.create_file_writer(str(self._run.tensorboard))
                 stack.enter_context(board.as_default())
             self._loop(flag, watchdog)
+            watchdog.doing("polishing the best weights")
+            self._polish()
         return self._finish()
 
     def probe(self) -> list[RankProbe]:
@@ -373,6 +377,16 @@ class TrainingRun:
             console.note(f"resuming {self._run.path} at step {step}")
         self._run.cut_metrics(step)
         return facts
+
+    def _polish(self) -> None:
+        if not (self._run.writable and self._run.best_weights.exists()):
+            return
+        newest = variable_arrays(self._model)
+        arrays, facts = load_arrays(self._run.best_weights)
+        assign_arrays(arrays, self._run.best_weights, self._model)
+        if self._task.polish():
+            save_arrays(self._run.best_weights, variable_arrays(self._model), facts)
+        assign_arrays(newest, self._run.best_weights, self._model)
 
     def _finish(self) -> dict[str, Any]:
         progress, training = self._progress, self._config.training

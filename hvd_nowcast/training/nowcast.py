@@ -87,6 +87,10 @@ class NowcastTask:
     def initialise(self) -> None:
         """Nothing beyond random weights."""
 
+    def polish(self) -> bool:
+        """There is nothing to improve without a gradient."""
+        return False
+
     def forward(self, batch: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """Loss sum and valid pixels of stored codes (b, t, y, x), see `Task`."""
         decoded = self._decode(batch)

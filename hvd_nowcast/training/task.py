@@ -46,6 +46,12 @@ class Task(Protocol):
     def initialise(self) -> None:
         """Set weights that are better than random ones; called once, on the first rank."""
 
+    def polish(self) -> bool:
+        """Improve the best weights, now in the model, without a gradient; whether any changed.
+
+        Called once after the last step, on the first rank.
+        """
+
     def forward(self, batch: Any, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """Loss sum and number of valid targets of a batch, divided by ``planned_targets``."""
 

@@ -16,6 +16,7 @@ from hvd_nowcast.cli import main
 from hvd_nowcast.config import FloodConfig, FloodModelSection, config_from_dict
 from hvd_nowcast.errors import ConfigError, RunFolderError, ShardError
 from hvd_nowcast.flood.evaluate import flood_scores
+from hvd_nowcast.flood.predictor import FloodPredictor
 from hvd_nowcast.hydrology.contribution import Units
 from hvd_nowcast.hydrology.network import FlowNetwork
 from hvd_nowcast.hydrology.watershed import Watershed
@@ -260,6 +261,36 @@ def test_a_run_trains_and_resumes_to_the_same_weights(run: Path, tmp_path: Path)
     resumed = train(tmp_path / "config.yaml", again, resume=True)
     assert resumed is not None
     assert resumed["fingerprint"] == whole["fingerprint"]
+
+
+def test_what_was_learnt_is_used_as_far_as_it_helps(shards: Path, run: Path) -> None:
+    predictor = FloodPredictor.load(run)
+    share = predictor.network.lead_share
+    found = share.numpy()
+    assert ((found >= 0) & (found <= 1)).all()
+    validation = predictor.data.batches("validation")
+    batches = list(validation.in_order(range(len(validation)), 64))
+
+    def error() -> np.ndarray:
+        scaled = predictor.data.scaling
+        wrong = [
+            (scaled.forward(predictor.predict(b)[..., 0].T, 0).T - b["target"].numpy()) ** 2
+            for b in batches
+        ]
+        return np.concatenate(wrong).mean(0)
+
+    polished = error()
+    for other in (0.0, 0.5, 1.0):
+        share.assign(np.full(2, other))
+        assert (polished <= error() + 1e-6).all()
+    # Training goes on from all of it, and a distribution keeps all of it.
+    newest = max((run / "checkpoints").glob("*.npz"))
+    with np.load(newest) as arrays:
+        (name,) = (name for name in arrays.files if name.endswith("lead_share/share"))
+        assert arrays[name].tolist() == [1.0, 1.0]
+    task = FloodTask(parsed(shards, output="quantile"), RunFolder(run, writable=False))
+    assert not task.polish()
+    task.close()
 
 
 def test_evaluation_scores_all_sources(run: Path) -> None:
