@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from hvd_nowcast.loader.assignment import SampleOrder
-from hvd_nowcast.loader.feed import Feed
+from hvd_nowcast.loader.read_ahead import read_ahead
 
 # Shape and type of one array of a sample.
 Shape = tuple[tuple[int, ...], Any]
@@ -18,9 +18,6 @@ Shape = tuple[tuple[int, ...], Any]
 
 class NumberedSamples(ABC):
     """Samples that are told apart by a number below their count."""
-
-    def __init__(self) -> None:
-        self._feed = Feed()
 
     @abstractmethod
     def __len__(self) -> int:
@@ -55,7 +52,7 @@ class NumberedSamples(ABC):
                 for number, place in zip(drawn, places, strict=True):
                     yield self.sample(int(number), (seed, 1, int(place)))
 
-        return self._feed.iterate(self._feed.dataset(samples, self._signature(), size))
+        return read_ahead(samples, size)
 
     def in_order(self, numbers: Sequence[int], batch: int) -> Iterator[dict[str, tf.Tensor]]:
         """Given samples in their order, as they are."""
@@ -64,12 +61,9 @@ class NumberedSamples(ABC):
             for number in numbers:
                 yield self.sample(number)
 
-        return self._feed.iterate(self._feed.dataset(samples, self._signature(), batch))
+        return read_ahead(samples, batch)
 
     def describe(self, seed: int, global_batch: int, part: slice, step: int) -> str:
         """Where the first samples of one rank in one step come from, for a message."""
         numbers = SampleOrder(np.ones(len(self)), seed).batch(global_batch, step)[part][:4]
         return ", ".join(self.describe_sample(int(number)) for number in numbers)
-
-    def _signature(self) -> dict[str, tf.TensorSpec]:
-        return {name: tf.TensorSpec(shape, kind) for name, (shape, kind) in self.shapes().items()}

@@ -246,7 +246,6 @@ class FloodSamples(NumberedSamples):
         packing: Packing,
         grid_shape: tuple[int, int],
     ) -> None:
-        super().__init__()
         self._samples = samples
         self._reader = reader
         self._packing = packing

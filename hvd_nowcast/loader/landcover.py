@@ -103,7 +103,6 @@ class LabelledPatches(NumberedSamples):
         dropout: float,
         flips: bool,
     ) -> None:
-        super().__init__()
         self._reader = reader
         self._scaling = scaling
         self._patch, self._margin = patch, margin

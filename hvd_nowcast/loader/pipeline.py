@@ -7,7 +7,8 @@ them to a device move few bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from hvd_nowcast.config import DataSection
 from hvd_nowcast.loader.assignment import SampleOrder
 from hvd_nowcast.loader.decoding import CodeTable, valid_pixels
-from hvd_nowcast.loader.feed import Feed
+from hvd_nowcast.loader.read_ahead import read_ahead
 from hvd_nowcast.loader.scaling import Scaling, scaled_table
 from hvd_nowcast.shards.index import WindowIndex
 from hvd_nowcast.shards.reader import ReaderPool
@@ -170,7 +171,7 @@ class BatchDecoder:
 
 
 class CodeBatches:
-    """Turns windows into datasets of stored codes, uint8 or uint16 of shape (b, t, y, x).
+    """Turns windows into batches of stored codes, uint8 or uint16 of shape (b, t, y, x).
 
     Parameters
     ----------
@@ -201,7 +202,6 @@ class CodeBatches:
         self._frame_shape = padded_shape(grid_shape, multiple)
         crop = section.crop
         self._sample_shape = padded_shape((crop, crop), multiple) if crop else self._frame_shape
-        self._feed = Feed()
 
     def training(
         self,
@@ -210,7 +210,7 @@ class CodeBatches:
         global_batch: int,
         part: slice,
         steps: range,
-    ) -> tf.data.Dataset:
+    ) -> Iterator[tf.Tensor]:
         """Batches of the given steps, cropped and flipped.
 
         Parameters
@@ -237,22 +237,18 @@ class CodeBatches:
                     sample = self._training_sample(reader.read(int(window)), seed, int(number))
                     yield pad_codes(sample, *self._sample_shape, self._packing.fill)
 
-        return self._dataset(samples, size)
+        return read_ahead(samples, size)
 
     def evaluation(
         self, reader: WindowReader, windows: Sequence[int], batch: int
-    ) -> tf.data.Dataset:
+    ) -> Iterator[tf.Tensor]:
         """Batches of whole frames in the given order."""
 
         def samples() -> Iterator[Codes]:
             for window in windows:
                 yield pad_codes(reader.read(int(window)), *self._frame_shape, self._packing.fill)
 
-        return self._dataset(samples, batch)
-
-    def iterate(self, dataset: tf.data.Dataset) -> Iterator[tf.Tensor]:
-        """Batches of a dataset; what went wrong while reading is raised as what it was."""
-        return self._feed.iterate(dataset)
+        return read_ahead(samples, batch)
 
     def windows(
         self, reader: WindowReader, seed: int, global_batch: int, part: slice, step: int
@@ -269,12 +265,7 @@ class CodeBatches:
         section = self._section
         return cut_sample(codes, generator, section.crop, section.flips, self._wet_codes)
 
-    def _empty_batches(self, count: int) -> tf.data.Dataset:
+    def _empty_batches(self, count: int) -> Iterator[tf.Tensor]:
         frames = self._section.frames_in + self._section.frames_out
         empty = tf.zeros((0, frames, *self._sample_shape), self._packing.dtype)
-        return tf.data.Dataset.from_tensors(empty).repeat(count)
-
-    def _dataset(self, make: Callable[[], Iterator[Codes]], batch: int) -> tf.data.Dataset:
-        frames = self._section.frames_in + self._section.frames_out
-        signature = tf.TensorSpec((frames, None, None), self._packing.dtype)
-        return self._feed.dataset(make, signature, batch)
+        return itertools.repeat(empty, count)

@@ -7,6 +7,7 @@ is none, and ``split(y, x)``. Windows are read from the file, so memory does not
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -209,6 +210,7 @@ class SceneReader:
     def __init__(self, folder: str | Path) -> None:
         self.manifest = SceneManifest.load(folder)
         self.path = Path(folder) / self.manifest.scene.file
+        self._lock = threading.Lock()
         verify_bytes(folder, self.manifest.scene)
         try:
             self._dataset = netCDF4.Dataset(self.path)
@@ -224,12 +226,15 @@ class SceneReader:
 
     def window(self, modality: str, row: int, column: int, side: int) -> Bands:
         """A square of one modality, NaN outside the scene, shape (side, side, band)."""
-        return window_of(self._dataset[PREFIX + modality], row, column, side)
+        # HDF5 is not safe to use from two threads: training reads ahead while a validation reads.
+        with self._lock:
+            return window_of(self._dataset[PREFIX + modality], row, column, side)
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
-        if self._dataset.isopen():
-            self._dataset.close()
+        with self._lock:
+            if self._dataset.isopen():
+                self._dataset.close()
 
 
 def window_of(values: Any, row: int, column: int, side: int) -> Bands:

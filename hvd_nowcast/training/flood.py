@@ -179,7 +179,6 @@ class FloodTask:
         width = self._config.branches.ranks_per_replica
         if width == 1 or communicator.size == 1:
             return
-        # To its end: a dataset that is dropped half read may wait for its own thread for ever.
         (batch,) = self.training_batches(slice(0, PROBED_SAMPLES), range(1))
         batch = self.decoded(batch)
         inputs = [[batch["rain"], batch["gauge"]]] * len(self.network.heads)

@@ -102,15 +102,13 @@ class NowcastTask:
     def training_batches(self, part: slice, steps: range) -> Iterator[tf.Tensor]:
         """Part of one rank of the global batches of some steps."""
         seed, batch = self._training.seed, self._training.global_batch
-        return self._batches.iterate(self._batches.training(self._train, seed, batch, part, steps))
+        return self._batches.training(self._train, seed, batch, part, steps)
 
     def validation_batches(self, rank: int, ranks: int) -> Iterator[tf.Tensor]:
         """Part of one rank of the whole frames of windows spread evenly over the split."""
         limit = self._training.validation_samples
         windows = rank_part(len(self._validation.index), limit, rank, ranks)
-        return self._batches.iterate(
-            self._batches.evaluation(self._validation, windows, VALIDATION_BATCH)
-        )
+        return self._batches.evaluation(self._validation, windows, VALIDATION_BATCH)
 
     def describe_samples(self, part: slice, step: int) -> str:
         """Files and frames that this rank takes in one step, for a message."""
