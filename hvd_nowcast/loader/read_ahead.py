@@ -39,6 +39,8 @@ def read_ahead(make: Callable[[], Iterator[Any]], batch: int) -> Iterator[Any]:
         The samples along a new first axis.
     """
     ready: queue.Queue[Any] = queue.Queue(BATCHES_AHEAD)
+    # Arrays whose batch is on the device are filled again: fresh memory costs more than the copy.
+    used: queue.SimpleQueue[Any] = queue.SimpleQueue()
     unwanted = threading.Event()
 
     def hand_over(item: Any) -> None:
@@ -50,7 +52,7 @@ def read_ahead(make: Callable[[], Iterator[Any]], batch: int) -> Iterator[Any]:
     def read() -> None:
         last: Any = _END
         try:
-            for arrays in _stacked(make(), batch):
+            for arrays in _stacked(make(), batch, used):
                 hand_over(arrays)
                 if unwanted.is_set():
                     return
@@ -64,29 +66,40 @@ def read_ahead(make: Callable[[], Iterator[Any]], batch: int) -> Iterator[Any]:
         while (item := ready.get()) is not _END:
             if isinstance(item, BaseException):
                 raise item
-            yield tf.nest.map_structure(tf.constant, item)
+            arrays, count = item
+            tensors = tf.nest.map_structure(lambda array, n=count: tf.constant(array[:n]), arrays)
+            used.put(arrays)
+            yield tensors
     finally:
         unwanted.set()
         # Not for ever: a read that never returns must not keep a failed rank from ending.
         reader.join(LONGEST_READ_SECONDS)
 
 
-def _stacked(samples: Iterator[Any], batch: int) -> Iterator[Any]:
-    """Arrays of a whole batch, each sample copied once, straight to its place."""
+def _stacked(
+    samples: Iterator[Any], batch: int, used: queue.SimpleQueue[Any]
+) -> Iterator[tuple[Any, int]]:
+    """Arrays of a whole batch and how many samples lie in them, each copied once to its place."""
     held: Any = None
     count = 0
     for sample in samples:
         if held is None:
-            held = tf.nest.map_structure(lambda array: _room(array, batch), sample)
+            held = _room(sample, batch, used)
         tf.nest.map_structure(lambda to, array, n=count: to.__setitem__(n, array), held, sample)
         count += 1
         if count == batch:
-            yield held
+            yield held, count
             held, count = None, 0
     if count:
-        yield tf.nest.map_structure(lambda array: array[:count], held)
+        yield held, count
 
 
-def _room(array: Any, batch: int) -> Any:
-    like = np.asarray(array)
-    return np.empty((batch, *like.shape), like.dtype)
+def _room(sample: Any, batch: int, used: queue.SimpleQueue[Any]) -> Any:
+    with suppress(queue.Empty):
+        return used.get_nowait()
+
+    def empty(array: Any) -> Any:
+        like = np.asarray(array)
+        return np.empty((batch, *like.shape), like.dtype)
+
+    return tf.nest.map_structure(empty, sample)
