@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hvd_nowcast.hydrology.discharge import DischargeForecast
-from hvd_nowcast.plots.style import FAINT, SOURCE_STYLES, line_style, new_figure, save_figure
+from hvd_nowcast.plots.style import (
+    FAINT,
+    SOURCE_STYLES,
+    import_matplotlib,
+    line_style,
+    new_figure,
+    save_figure,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +48,11 @@ def flood_forecast_figure(forecast: DischargeForecast) -> Figure:
     for number, gauge in enumerate(chosen):
         _draw_rain(rows[2 * number], forecast, int(gauge))
         _draw_discharge(rows[2 * number + 1], forecast, int(gauge))
-    figure.autofmt_xdate(rotation=0, ha="center")
+    dates = import_matplotlib("dates")
+    locator = dates.AutoDateLocator(maxticks=8, interval_multiples=False)
+    rows[-1].xaxis.set_major_locator(locator)
+    daily = forecast.times[1] - forecast.times[0] >= np.timedelta64(1, "D")
+    rows[-1].xaxis.set_major_formatter(dates.DateFormatter("%d %b" if daily else "%d %b %H:%M"))
     figure.suptitle(
         f"forecast of {str(forecast.reference_time).replace('T', ' ')} UTC",
         x=0.01, ha="left", fontsize=8.5, color=FAINT,
