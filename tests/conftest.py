@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,13 @@ from hvd_nowcast.shards.split import parse_split
 from hvd_nowcast.shards.synthetic import synthetic_source
 
 REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left_open() -> Iterator[None]:
+    """Close what a module left to Python, before another reads files in a second thread."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

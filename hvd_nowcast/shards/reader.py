@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 from collections import OrderedDict
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +18,7 @@ import numpy as np
 
 from hvd_nowcast.errors import ShardError
 from hvd_nowcast.grid import Grid
+from hvd_nowcast.shards.hdf5_lock import HDF5_LOCK
 from hvd_nowcast.shards.schema import CODE_COUNTS, QUANTITIES, Codes, Packing, ShardHeader
 
 LARGEST_FRAME_BYTES = 1 << 30
@@ -206,25 +206,29 @@ class ReaderPool:
         self._limit = limit
         self._open: OrderedDict[str, ShardReader] = OrderedDict()
         self._process = os.getpid()
-        self._lock = threading.Lock()
 
     def read_codes(self, file: str, start: int, stop: int) -> Codes:
         """Stored codes of some frames of one file, shape ``(frames, y, x)``."""
         self._leave_parent()
-        with self._lock:
+        with HDF5_LOCK:
             return self._reader(file).read_codes(start, stop)
 
     def close(self) -> None:
         """Close all files."""
-        with self._lock:
+        with HDF5_LOCK:
             while self._open:
                 self._open.popitem()[1].close()
+
+    def __del__(self) -> None:
+        """Close the files of a pool that was left open, when no other thread reads."""
+        if self._process == os.getpid():
+            self.close()
 
     def _leave_parent(self) -> None:
         if self._process != os.getpid():
             # Not closed: that would flush and free what the parent process still uses.
             self._inherited, self._open = self._open, OrderedDict()
-            self._process, self._lock = os.getpid(), threading.Lock()
+            self._process = os.getpid()
 
     def _reader(self, file: str) -> ShardReader:
         if file not in self._open:

@@ -7,7 +7,6 @@ is none, and ``split(y, x)``. Windows are read from the file, so memory does not
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from hvd_nowcast.errors import ShardError
 from hvd_nowcast.grid import Grid
+from hvd_nowcast.shards.hdf5_lock import HDF5_LOCK
 from hvd_nowcast.shards.manifest import FORMAT, MANIFEST, Companion, file_digest, verify_bytes
 from hvd_nowcast.shards.split import SPLITS
 from hvd_nowcast.shards.writer import PLAIN, atomic_output, netcdf_output, write_grid
@@ -210,7 +210,6 @@ class SceneReader:
     def __init__(self, folder: str | Path) -> None:
         self.manifest = SceneManifest.load(folder)
         self.path = Path(folder) / self.manifest.scene.file
-        self._lock = threading.Lock()
         verify_bytes(folder, self.manifest.scene)
         try:
             self._dataset = netCDF4.Dataset(self.path)
@@ -226,13 +225,12 @@ class SceneReader:
 
     def window(self, modality: str, row: int, column: int, side: int) -> Bands:
         """A square of one modality, NaN outside the scene, shape (side, side, band)."""
-        # HDF5 is not safe to use from two threads: training reads ahead while a validation reads.
-        with self._lock:
+        with HDF5_LOCK:
             return window_of(self._dataset[PREFIX + modality], row, column, side)
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
-        with self._lock:
+        with HDF5_LOCK:
             if self._dataset.isopen():
                 self._dataset.close()
 
