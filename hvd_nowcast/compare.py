@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hvd_nowcast import console
-from hvd_nowcast.config import Config, FloodConfig, LandcoverConfig, load_config
+from hvd_nowcast.config import (
+    Config,
+    FloodConfig,
+    LandcoverConfig,
+    load_config,
+)
 from hvd_nowcast.errors import ConfigError, MissingDependencyError
 from hvd_nowcast.parallel.agreement import from_first, on_all, require_same
 from hvd_nowcast.parallel.communicator import Communicator
@@ -20,6 +25,8 @@ from hvd_nowcast.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from hvd_nowcast.training.loop import TrainingRun
+
+Branched = FloodConfig | LandcoverConfig
 
 RESULT, FIGURE = "comparison.json", "comparison.png"
 # Linux forgets the peak of a process's memory when this is written there.
@@ -93,15 +100,9 @@ def compare_parallel(
         require_same(communicator, "the configuration", config.to_flat_dict())
         if communicator.size == 1:
             raise ConfigError("one rank has nothing to compare: start it with mpirun -n 2 or more")
-        from hvd_nowcast.parallel.traffic import placements
-
-        found = []
-        branches = on_all(communicator, lambda: _branch_count(config))
-        widths = placements(communicator.size, branches)
-        for name, width in widths.items():
-            if communicator.rank == 0:
-                console.note(f"{name}: {steps} steps")
-            found.append(_run_placed(name, _with_width(config, width), communicator, folder, job))
+        if not isinstance(config, Branched):
+            raise ConfigError(f"a {config.task} network has no branches to place")
+        found = list(_run_all(config, communicator, folder, job))
         if communicator.rank:
             return []
         rows = [asdict(one) for one in found]
@@ -155,38 +156,41 @@ def _config(config_file: Path, overrides: Sequence[str], steps: int) -> Config:
     return replace(config, training=training)
 
 
-def _with_width(config: Config, width: int) -> Config:
-    if not isinstance(config, FloodConfig | LandcoverConfig):
-        raise ConfigError(f"a {config.task} network has no branches to place")
-    return replace(config, branches=replace(config.branches, ranks_per_replica=width))
+def folder_name(placement: str) -> str:
+    """Name of the run of a placement, which no other placement has."""
+    return placement.replace(",", "").replace(" ", "-")
 
 
-def _branch_count(config: Config) -> int:
-    if isinstance(config, FloodConfig):
-        return config.model.heads
-    if not isinstance(config, LandcoverConfig):
-        raise ConfigError(f"a {config.task} network has no branches to place")
-    if config.model.fusion == "early":
-        return 1
-    from hvd_nowcast.shards.scene import SceneManifest
+def _run_all(
+    config: Branched, communicator: Communicator, folder: Path, job: Job
+) -> Iterator[Placed]:
+    from hvd_nowcast.parallel.traffic import placements
 
-    named = config.data.modalities
-    return len(named or SceneManifest.load(config.data.shards).modalities)
+    # The whole network on every rank comes first: it tells how many branches there are.
+    first, branches = _run_placed("data", 1, config, communicator, folder, job)
+    yield first
+    for name, width in placements(communicator.size, branches).items():
+        if width > 1:
+            yield _run_placed(name, width, config, communicator, folder, job)[0]
 
 
 def _run_placed(
-    name: str, config: Config, communicator: Communicator, folder: Path, job: Job
-) -> Placed:
+    name: str, width: int, config: Branched, communicator: Communicator, folder: Path, job: Job
+) -> tuple[Placed, int]:
+    """What a placement took, and how many branches the network has."""
     from hvd_nowcast.training.loop import TrainingRun
 
-    run = RunFolder(folder / name.split(",")[0], writable=communicator.rank == 0)
+    config = replace(config, branches=replace(config.branches, ranks_per_replica=width))
+    if communicator.rank == 0:
+        console.note(f"{name}: {config.training.steps} steps")
+    run = RunFolder(folder / folder_name(name), writable=communicator.rank == 0)
     from_first(communicator, lambda: run.start(config))
     _forget_peak()
     training = TrainingRun(config, run, communicator)
     final = training.run(job.end)
     (share,) = final["shares"][-1:]
     steps = [work + wait for work, wait in zip(share["work"], share["wait"], strict=True)]
-    return Placed(
+    placed = Placed(
         name,
         max(steps),
         max(_sent(training, config, communicator)),
@@ -196,6 +200,7 @@ def _run_placed(
         final["loss"],
         final["fingerprint"],
     )
+    return placed, len(training.task.sizes.branches)
 
 
 def _sent(training: TrainingRun, config: Config, communicator: Communicator) -> list[float]:

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 
 from hvd_nowcast.config.sections import (
     PRECISIONS,
-    BranchesSection,
-    Sections,
+    BranchedSections,
     choice,
     require,
 )
@@ -140,16 +139,10 @@ class FloodModelSection:
 
 
 @dataclass(frozen=True)
-class FloodConfig(Sections):
+class FloodConfig(BranchedSections):
     """The whole configuration of a flood model."""
 
     data: FloodDataSection
     hydrology: HydrologySection = field(default_factory=HydrologySection)
     model: FloodModelSection = field(default_factory=FloodModelSection)
-    branches: BranchesSection = field(default_factory=BranchesSection)
     task: str = "flood"
-
-    def __post_init__(self) -> None:
-        """Check what concerns several sections."""
-        super().__post_init__()
-        self.branches.check(self.training)

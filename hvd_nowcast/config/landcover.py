@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 
 from hvd_nowcast.config.sections import (
     PRECISIONS,
-    BranchesSection,
-    Sections,
+    BranchedSections,
     choice,
     require,
 )
@@ -106,19 +105,17 @@ class LandcoverLossSection:
 
 
 @dataclass(frozen=True)
-class LandcoverConfig(Sections):
+class LandcoverConfig(BranchedSections):
     """The whole configuration of a land-cover model."""
 
     data: LandcoverDataSection
     model: LandcoverModelSection = field(default_factory=LandcoverModelSection)
     loss: LandcoverLossSection = field(default_factory=LandcoverLossSection)
-    branches: BranchesSection = field(default_factory=BranchesSection)
     task: str = "landcover"
 
     def __post_init__(self) -> None:
         """Check what concerns several sections."""
         super().__post_init__()
-        self.branches.check(self.training)
         require(
             self.branches.ranks_per_replica == 1 or self.model.fusion != "early",
             "model.fusion early has a single branch: branches.ranks_per_replica must be 1",

@@ -206,13 +206,6 @@ class BranchesSection:
         """Check the values."""
         require(self.ranks_per_replica >= 0, "branches.ranks_per_replica must not be negative")
 
-    def check(self, training: TrainingSection) -> None:
-        """Refuse what does not go together with branches on several ranks."""
-        require(
-            self.ranks_per_replica == 1 or training.compression == "none",
-            "training.compression needs branches.ranks_per_replica 1",
-        )
-
 
 @dataclass(frozen=True)
 class Sections:
@@ -245,6 +238,28 @@ class Sections:
     def to_flat_dict(self) -> dict[str, Any]:
         """All settings by their full name, such as ``optimiser.learning_rate``."""
         return _flat(self.to_dict())
+
+
+@dataclass(frozen=True)
+class BranchedSections(Sections):
+    """What the configuration of a network with branches has besides.
+
+    Attributes
+    ----------
+    branches
+        How they are spread over ranks.
+    """
+
+    _: KW_ONLY
+    branches: BranchesSection = field(default_factory=BranchesSection)
+
+    def __post_init__(self) -> None:
+        """Refuse what does not go together with branches on several ranks."""
+        super().__post_init__()
+        require(
+            self.branches.ranks_per_replica == 1 or self.training.compression == "none",
+            "training.compression needs branches.ranks_per_replica 1",
+        )
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -16,6 +16,7 @@ from hvd_nowcast.errors import ConfigError, InputError
 from hvd_nowcast.flood.predictor import FloodPredictor
 from hvd_nowcast.flood.rain_ahead import RainAhead, read_rain_ahead
 from hvd_nowcast.hydrology.discharge import DischargeForecast
+from hvd_nowcast.reference_time import parse_reference_time
 from hvd_nowcast.shards.build import build_shards
 from hvd_nowcast.shards.convert import open_source
 from hvd_nowcast.shards.manifest import MANIFEST, shard_path
@@ -131,12 +132,10 @@ def choose_place(
             f"It holds {times[0]} to {times[-1]}: choose another --time",
         )
     wanted = range(place - steps_in + 1, place + 1)
-    lacking = [
-        number for number, there in zip(wanted, data.rain.has(wanted), strict=True) if not there
-    ]
-    if lacking:
+    lacking = np.array(wanted)[~data.rain.has(wanted)]
+    if lacking.size:
         step = np.timedelta64(data.manifest.step_seconds, "s")
-        missing = ", ".join(str(times[place] + (number - place) * step) for number in lacking[:5])
+        missing = ", ".join(map(str, times[place] + (lacking[:5] - place) * step))
         raise InputError(
             path,
             f"the model needs {steps_in} steps of rain up to {times[place]}, but {len(lacking)} "
@@ -154,13 +153,7 @@ def _newest_known(data: FloodData, path: Path) -> int:
 
 
 def _place(times: NDArray[np.datetime64], reference_time: str) -> int | None:
-    try:
-        wanted = np.datetime64(reference_time, "s")
-    except ValueError as problem:
-        raise ConfigError(
-            f"--time {reference_time}: expected a time such as 2018-05-16T12:00"
-        ) from problem
-    found = np.flatnonzero(times == wanted)
+    found = np.flatnonzero(times == parse_reference_time(reference_time))
     return int(found[0]) if found.size else None
 
 

@@ -15,7 +15,7 @@ from hvd_nowcast.errors import ConfigError, InputError, MissingDependencyError
 from hvd_nowcast.landcover.predictor import ClassMap, LandcoverPredictor
 from hvd_nowcast.optional import import_optional
 from hvd_nowcast.plots.landcover import save_landcover_figures
-from hvd_nowcast.shards.scene import SceneReader, square
+from hvd_nowcast.shards.scene import SceneReader, square, squares
 from hvd_nowcast.shards.split import SPLITS
 from hvd_nowcast.verification.confusion import class_scores, confusion
 from hvd_nowcast.verification.findings import Findings
@@ -86,23 +86,19 @@ def _random_forest(predictor: LandcoverPredictor, reader: SceneReader) -> ClassM
     purpose = "the random forest needs scikit-learn"
     ensemble = import_optional("sklearn.ensemble", purpose, "'hvd_nowcast[landcover]'")
     pixels, labels = [], []
-    for row, column in _squares(reader.manifest.shape):
+    for row, column in squares(reader.manifest.shape, ROWS):
         train = square(reader.split, row, column, ROWS) == 1
         pixels.append(_bands(predictor, reader, row, column)[train])
         labels.append(square(reader.labels, row, column, ROWS)[train])
     forest = ensemble.RandomForestClassifier(TREES, random_state=0, n_jobs=-1)
     forest.fit(np.concatenate(pixels), np.concatenate(labels))
     classes = np.zeros(reader.manifest.shape, np.uint8)
-    for row, column in _squares(reader.manifest.shape):
+    for row, column in squares(reader.manifest.shape, ROWS):
         bands = _bands(predictor, reader, row, column)
         part = classes[row : row + ROWS, column : column + ROWS]
         inside = bands[: part.shape[0], : part.shape[1]].reshape(-1, bands.shape[-1])
         part[:] = forest.predict(inside).reshape(part.shape)
     return ClassMap(classes, np.full(classes.shape, np.nan, np.float32))
-
-
-def _squares(shape: tuple[int, int]) -> list[tuple[int, int]]:
-    return [(r, c) for r in range(0, shape[0], ROWS) for c in range(0, shape[1], ROWS)]
 
 
 def _bands(
@@ -141,7 +137,9 @@ def _table(scores: dict[str, Any]) -> str:
         for source, table in scores["scores"].items()
     ]
     pixels = f"{sum(scores['pixels'])} labelled pixels of the {scores['split']} split"
-    return f"{console.table(header, rows)}\n{pixels}; F1 of each class from the fourth column on"
+    return (
+        f"{console.table(header, rows)}\n{pixels}; the columns after kappa are the F1 of each class"
+    )
 
 
 def _cell(value: float | None) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import dacite
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -16,7 +15,7 @@ from hvd_nowcast import console
 from hvd_nowcast.config import LandcoverConfig
 from hvd_nowcast.loader.landcover import BandScaling
 from hvd_nowcast.models.landcover import LandcoverNetwork, build_landcover
-from hvd_nowcast.shards.scene import Bands
+from hvd_nowcast.shards.scene import Bands, squares
 from hvd_nowcast.training.checkpoint import assign_arrays, load_arrays
 from hvd_nowcast.training.run_folder import RunFolder
 
@@ -91,9 +90,7 @@ class LandcoverPredictor:
         run = RunFolder(run_folder, writable=False)
         config = run.config_of(LandcoverConfig)
         weights = run.require_weights()
-        scaling = dacite.from_dict(
-            BandScaling, run.read_json("scaler.json"), dacite.Config(cast=[tuple])
-        )
+        scaling = run.read_as("scaler.json", BandScaling)
         classes = tuple(run.read_json("data.json")["classes"])
         network = build_landcover(config.model, scaling.bands, len(classes))
         arrays, facts = load_arrays(weights)
@@ -114,7 +111,7 @@ class LandcoverPredictor:
         """
         classes = np.zeros(shape, np.uint8)
         probability = np.full(shape, np.nan, np.float32)
-        tiles = list(tiles_of(shape))
+        tiles = squares(shape, TILE)
         for row, column in console.progress(tiles, "mapping", len(tiles), "tile"):
             found = self.tile(scene, row, column, hidden)
             part = slice(row, row + TILE), slice(column, column + TILE)
@@ -143,10 +140,3 @@ class LandcoverPredictor:
     def _probabilities(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
         scores = self._network.model(batch, training=False)
         return tf.nn.softmax(tf.cast(scores, tf.float32))
-
-
-def tiles_of(shape: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """First row and column of each tile."""
-    for row in range(0, shape[0], TILE):
-        for column in range(0, shape[1], TILE):
-            yield row, column

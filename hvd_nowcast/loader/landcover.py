@@ -14,7 +14,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from hvd_nowcast.loader.batches import NumberedSamples, Shape
-from hvd_nowcast.shards.scene import SceneReader, square
+from hvd_nowcast.shards.scene import SceneReader, square, squares
 
 Bands = NDArray[np.float32]
 # Rows of the scene that are read at a time to fit the scaling.
@@ -53,16 +53,14 @@ def fit_band_scaling(reader: SceneReader, modalities: Sequence[str]) -> BandScal
     """Fit on the training pixels of a scene."""
     mean: dict[str, tuple[float, ...]] = {}
     deviation: dict[str, tuple[float, ...]] = {}
-    rows, columns = reader.split.shape
     for name in modalities:
         sums = np.zeros((3, reader.manifest.modalities[name]))
-        for top in range(0, rows, ROWS):
-            for left in range(0, columns, ROWS):
-                train = square(reader.split, top, left, ROWS) == 1
-                values = reader.window(name, top, left, ROWS)[train].astype(np.float64)
-                known = np.isfinite(values)
-                filled = np.where(known, values, 0.0)
-                sums += [known.sum(0), filled.sum(0), (filled**2).sum(0)]
+        for top, left in squares(reader.manifest.shape, ROWS):
+            train = square(reader.split, top, left, ROWS) == 1
+            values = reader.window(name, top, left, ROWS)[train].astype(np.float64)
+            known = np.isfinite(values)
+            filled = np.where(known, values, 0.0)
+            sums += [known.sum(0), filled.sum(0), (filled**2).sum(0)]
         count = np.maximum(sums[0], 1)
         centre = sums[1] / count
         spread = np.sqrt(np.maximum(sums[2] / count - centre**2, 0.0))

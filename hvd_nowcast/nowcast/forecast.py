@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvd_nowcast import __version__, console
-from hvd_nowcast.errors import ConfigError, InputError
+from hvd_nowcast.errors import InputError
 from hvd_nowcast.grid import Grid
+from hvd_nowcast.reference_time import parse_reference_time
 from hvd_nowcast.shards.convert import open_source
 from hvd_nowcast.shards.convert.source import FrameSource, checked
 from hvd_nowcast.shards.schema import QUANTITIES
@@ -135,12 +136,7 @@ def choose_frames(
     """
     newest = source.times.max()
     if reference_time is not None:
-        try:
-            newest = np.datetime64(reference_time, "s")
-        except ValueError as problem:
-            raise ConfigError(
-                f"--time {reference_time}: expected a time such as 2018-05-16T12:00"
-            ) from problem
+        newest = parse_reference_time(reference_time)
     step = np.timedelta64(predictor.step_seconds, "s")
     wanted = newest - step * np.arange(predictor.frames_in - 1, -1, -1)
     numbers = {time: number for number, time in enumerate(source.times)}

@@ -5,6 +5,20 @@ any more are closed whenever Python finds them. Re-entrant, because that may hap
 anything the same thread does.
 """
 
+import os
 import threading
 
-HDF5_LOCK = threading.RLock()
+_lock = threading.RLock()
+
+
+def hdf5_lock() -> threading.RLock:
+    """The lock; a forked process has its own, because nobody there could release the parent's."""
+    return _lock
+
+
+def _renew() -> None:
+    global _lock
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew)

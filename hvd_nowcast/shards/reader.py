@@ -18,7 +18,7 @@ import numpy as np
 
 from hvd_nowcast.errors import ShardError
 from hvd_nowcast.grid import Grid
-from hvd_nowcast.shards.hdf5_lock import HDF5_LOCK
+from hvd_nowcast.shards.hdf5_lock import hdf5_lock
 from hvd_nowcast.shards.schema import CODE_COUNTS, QUANTITIES, Codes, Packing, ShardHeader
 
 LARGEST_FRAME_BYTES = 1 << 30
@@ -210,12 +210,12 @@ class ReaderPool:
     def read_codes(self, file: str, start: int, stop: int) -> Codes:
         """Stored codes of some frames of one file, shape ``(frames, y, x)``."""
         self._leave_parent()
-        with HDF5_LOCK:
+        with hdf5_lock():
             return self._reader(file).read_codes(start, stop)
 
     def close(self) -> None:
         """Close all files."""
-        with HDF5_LOCK:
+        with hdf5_lock():
             while self._open:
                 self._open.popitem()[1].close()
 

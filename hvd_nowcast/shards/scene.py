@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from hvd_nowcast.errors import ShardError
 from hvd_nowcast.grid import Grid
-from hvd_nowcast.shards.hdf5_lock import HDF5_LOCK
+from hvd_nowcast.shards.hdf5_lock import hdf5_lock
 from hvd_nowcast.shards.manifest import FORMAT, MANIFEST, Companion, file_digest, verify_bytes
 from hvd_nowcast.shards.split import SPLITS
 from hvd_nowcast.shards.writer import PLAIN, atomic_output, netcdf_output, write_grid
@@ -225,14 +225,19 @@ class SceneReader:
 
     def window(self, modality: str, row: int, column: int, side: int) -> Bands:
         """A square of one modality, NaN outside the scene, shape (side, side, band)."""
-        with HDF5_LOCK:
+        with hdf5_lock():
             return window_of(self._dataset[PREFIX + modality], row, column, side)
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
-        with HDF5_LOCK:
+        with hdf5_lock():
             if self._dataset.isopen():
                 self._dataset.close()
+
+
+def squares(shape: tuple[int, int], side: int) -> list[tuple[int, int]]:
+    """First row and column of the squares that cover a field (y, x)."""
+    return [(r, c) for r in range(0, shape[0], side) for c in range(0, shape[1], side)]
 
 
 def window_of(values: Any, row: int, column: int, side: int) -> Bands:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import dacite
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
 from hvd_nowcast.config import FloodConfig
-from hvd_nowcast.errors import ConfigError, RunFolderError, ShardError
+from hvd_nowcast.errors import ConfigError, ShardError
 from hvd_nowcast.hydrology.contribution import Contribution, travel_time_classes
 from hvd_nowcast.hydrology.watershed import Watershed
-from hvd_nowcast.loader.assignment import rank_part, spread_evenly
+from hvd_nowcast.loader.assignment import spread_evenly
 from hvd_nowcast.loader.flood import (
     FloodSamples,
     FlowScaling,
@@ -38,6 +36,7 @@ from hvd_nowcast.training.flood_loss import flood_loss
 from hvd_nowcast.training.linear_start import fit_linear_path
 from hvd_nowcast.training.placement import network_sizes, spread_branches
 from hvd_nowcast.training.run_folder import RunFolder
+from hvd_nowcast.training.sampled_task import SampledTask
 
 VALIDATION_BATCH = 32
 LINEAR_SAMPLES = 20_000
@@ -65,7 +64,7 @@ class FloodData:
         self.pool = ReaderPool(self.folder)
         watershed = load_watershed(self.folder, self.manifest)
         if run.has("scaler.json"):
-            self.scaling = _stored_scaling(run)
+            self.scaling = run.read_as("scaler.json", FlowScaling)
             self.watershed = choose_gauges(watershed, self.scaling.gauges)
         else:
             self.watershed = choose_gauges(watershed, data.gauges)
@@ -144,7 +143,7 @@ class FloodData:
         return fit_flow_scaling(transform, self.watershed, train, leads, rain)
 
 
-class FloodTask:
+class FloodTask(SampledTask):
     """The flood model on a watershed.
 
     Parameters
@@ -159,13 +158,12 @@ class FloodTask:
         self._config = config
         self._data = FloodData(config, run)
         store_data_facts(self._data.manifest, run)
-        self._train, self._validation = (self._data.batches(s) for s in ("train", "validation"))
+        train, validation = (self._data.batches(split) for split in ("train", "validation"))
+        super().__init__(config.training, train, validation, VALIDATION_BATCH)
         self.network = build_flood(config.model, self._data.maps, self._data.sizes)
         self.model = self.network.model
         self._loss_scale = 1.0 / np.array(self._data.scaling.persistence_error, np.float32)
-        self.windows = len(self._train)
         self.planned_targets = float(config.training.global_batch * config.data.frames_out)
-        self.branches: Branches | None = None
 
     @property
     def sizes(self) -> NetworkSizes:
@@ -207,11 +205,9 @@ class FloodTask:
         if self._config.model.output != "mean":
             # A share would narrow the distribution that was learnt with the rest.
             return False
-        limit = self._config.training.validation_samples
-        part = rank_part(len(self._validation), limit, 0, 1)
         share, leads = self.network.lead_share, self._data.sizes.steps_out
         products, squares = np.zeros(leads), np.zeros(leads)
-        for batch in map(self.decoded, self._validation.in_order(part, VALIDATION_BATCH)):
+        for batch in map(self.decoded, self.validation_batches(0, 1)):
             inputs = {name: batch[name] for name in ("rain", "gauge", "series")}
             with_share = []
             for value in (0.0, 1.0):
@@ -254,22 +250,6 @@ class FloodTask:
         series = batch["series"][start:stop]
         forecast = self.network.tail([at_least_one(joined), at_least_one(series)])
         return forecast, slice(start, stop)
-
-    def training_batches(self, part: slice, steps: range) -> Iterator[dict[str, tf.Tensor]]:
-        """Part of one rank of the global batches of some steps."""
-        training = self._config.training
-        return self._train.training(training.seed, training.global_batch, part, steps)
-
-    def validation_batches(self, rank: int, ranks: int) -> Iterator[dict[str, tf.Tensor]]:
-        """Part of one rank of the validation samples."""
-        limit = self._config.training.validation_samples
-        part = rank_part(len(self._validation), limit, rank, ranks)
-        return self._validation.in_order(part, VALIDATION_BATCH)
-
-    def describe_samples(self, part: slice, step: int) -> str:
-        """Windows and gauges of a part of a global batch."""
-        training = self._config.training
-        return self._train.describe(training.seed, training.global_batch, part, step)
 
     def close(self) -> None:
         """Close the shards."""
@@ -314,18 +294,6 @@ def contribution_maps(
         np.stack([field.delay for field in fields]) * 3600.0 / step_seconds,
         np.stack([travel_time_classes(field, max(1, heads)) for field in fields]),
     )
-
-
-def _stored_scaling(run: RunFolder) -> FlowScaling:
-    try:
-        return dacite.from_dict(
-            FlowScaling, run.read_json("scaler.json"), dacite.Config(cast=[tuple])
-        )
-    except dacite.DaciteError as problem:
-        raise RunFolderError(
-            f"{run.path}/scaler.json: not of this version of the program ({problem}). Train the "
-            "run again"
-        ) from problem
 
 
 def _times_of(manifest: Manifest, split: str, times: NDArray[np.datetime64]) -> NDArray[np.bool_]:

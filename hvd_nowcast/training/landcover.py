@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-import dacite
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
 from hvd_nowcast.config import LandcoverConfig
 from hvd_nowcast.errors import ConfigError, ShardError
-from hvd_nowcast.loader.assignment import rank_part
 from hvd_nowcast.loader.landcover import BandScaling, LabelledPatches, fit_band_scaling
 from hvd_nowcast.models.landcover import build_landcover
 from hvd_nowcast.parallel.branches import Branches, at_least_one
@@ -24,13 +21,14 @@ from hvd_nowcast.shards.split import SPLITS
 from hvd_nowcast.training.data_facts import keep_data_facts
 from hvd_nowcast.training.placement import network_sizes, spread_branches
 from hvd_nowcast.training.run_folder import RunFolder
+from hvd_nowcast.training.sampled_task import SampledTask
 
 VALIDATION_BATCH = 64
 PROBED_SAMPLES = 8
 POWERS = {"none": 0.0, "square-root": 0.5, "balanced": 1.0}
 
 
-class LandcoverTask:
+class LandcoverTask(SampledTask):
     """The land-cover model on a scene.
 
     Parameters
@@ -47,18 +45,18 @@ class LandcoverTask:
         manifest = self._reader.manifest
         self._scaling = stored_scaling(config, run, self._reader)
         store_scene_facts(run, self._reader)
-        self._train, self._validation = (self._patches(name) for name in SPLITS[:2])
+        self._patches = self._labelled("train"), self._labelled("validation")
+        train, validation = self._patches
+        super().__init__(config.training, train, validation, VALIDATION_BATCH)
         self.network = build_landcover(config.model, self._scaling.bands, len(manifest.classes))
         self.model = self.network.model
-        self.windows = len(self._train)
         self.planned_targets = float(config.training.global_batch * config.data.patch**2)
-        self.branches: Branches | None = None
         counts = class_counts(
             np.where(self._reader.split == 1, self._reader.labels, 0), len(manifest.classes)
         )
         self._class_weights = class_weights(counts, config.loss.class_weight)
 
-    def _patches(self, split: str) -> LabelledPatches:
+    def _labelled(self, split: str) -> LabelledPatches:
         data, reader = self._config.data, self._reader
         patches = LabelledPatches(
             reader,
@@ -92,7 +90,7 @@ class LandcoverTask:
         inputs = [[batch[name] for name in names] for names in self.network.inputs]
         self.branches = spread_branches(communicator, width, self.network.branches, inputs)
         mine = [name for branch in self.branches.mine for name in self.network.inputs[branch]]
-        for patches in (self._train, self._validation):
+        for patches in self._patches:
             patches.read_only(mine)
 
     def initialise(self) -> None:
@@ -138,22 +136,6 @@ class LandcoverTask:
         scores = network.tail(at_least_one(tf.reshape(joined, (-1, side, side, total))))
         return scores, slice(start, stop)
 
-    def training_batches(self, part: slice, steps: range) -> Iterator[dict[str, tf.Tensor]]:
-        """Part of one rank of the global batches of some steps."""
-        training = self._config.training
-        return self._train.training(training.seed, training.global_batch, part, steps)
-
-    def validation_batches(self, rank: int, ranks: int) -> Iterator[dict[str, tf.Tensor]]:
-        """Part of one rank of the validation samples."""
-        limit = self._config.training.validation_samples
-        part = rank_part(len(self._validation), limit, rank, ranks)
-        return self._validation.in_order(part, VALIDATION_BATCH)
-
-    def describe_samples(self, part: slice, step: int) -> str:
-        """Pixels of a part of a global batch."""
-        training = self._config.training
-        return self._train.describe(training.seed, training.global_batch, part, step)
-
     def close(self) -> None:
         """Close the scene."""
         self._reader.close()
@@ -192,9 +174,7 @@ def stored_scaling(config: LandcoverConfig, run: RunFolder, reader: SceneReader)
             f"data.modalities: there is no {unknown[0]}, the scene has {', '.join(there)}"
         )
     if run.has("scaler.json"):
-        return dacite.from_dict(
-            BandScaling, run.read_json("scaler.json"), dacite.Config(cast=[tuple])
-        )
+        return run.read_as("scaler.json", BandScaling)
     scaling = fit_band_scaling(reader, wanted)
     run.write_json("scaler.json", {"kind": "bands", **asdict(scaling)})
     return scaling

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import dacite
 import yaml
 
 from hvd_nowcast.config import (
@@ -34,6 +35,7 @@ from hvd_nowcast.config import (
 from hvd_nowcast.errors import RunFolderError
 from hvd_nowcast.shards.writer import atomic_output
 
+Content = TypeVar("Content")
 TaskConfig = TypeVar("TaskConfig", NowcastConfig, FloodConfig, LandcoverConfig)
 
 
@@ -163,6 +165,22 @@ class RunFolder:
                 f"{path}: missing or damaged ({problem}). Train the run to its first validation"
             ) from problem
         return content
+
+    def read_as(self, name: str, kind: type[Content]) -> Content:
+        """Read a small JSON file into a dataclass; what it has besides is left out.
+
+        Raises
+        ------
+        RunFolderError
+            When it is missing, damaged, or lacks a field.
+        """
+        try:
+            return dacite.from_dict(kind, self.read_json(name), dacite.Config(cast=[tuple]))
+        except dacite.DaciteError as problem:
+            raise RunFolderError(
+                f"{self.path / name}: not of this version of the program ({problem}). Train the "
+                "run again"
+            ) from problem
 
     def has(self, name: str) -> bool:
         """Whether a file is there."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,6 +117,33 @@ def test_a_pool_opens_its_files_again_in_a_forked_process(
     assert pool._open[file] is not before
     before.close()
     pool.close()
+
+
+FORK_WHILE_A_THREAD_READS = """
+import os, threading
+from hvd_nowcast.shards.hdf5_lock import hdf5_lock
+
+held, done = threading.Event(), threading.Event()
+
+def read():
+    with hdf5_lock():
+        held.set()
+        done.wait()
+
+thread = threading.Thread(target=read)
+thread.start()
+held.wait()
+child = os.fork()
+if child == 0:
+    os._exit(0 if hdf5_lock().acquire(timeout=5) else 1)
+done.set()
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_forked_process_does_not_wait_for_a_reader_of_its_parent() -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FORK_WHILE_A_THREAD_READS]
+    assert subprocess.run(command, check=False, timeout=60).returncode == 0
 
 
 def edited(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:

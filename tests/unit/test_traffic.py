@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from hvd_nowcast.compare import folder_name
 from hvd_nowcast.parallel.traffic import NetworkSizes, placements, sent_per_step
 
 SIZES = NetworkSizes(branches=(100, 60), shared=40, features=8)
@@ -39,3 +40,9 @@ def test_placements_divide_the_ranks() -> None:
     assert placements(4, 2) == {"data": 1, "branch+data, 2 ranks each": 2}
     assert placements(4, 4) == {"data": 1, "branch+data, 2 ranks each": 2, "branch": 4}
     assert placements(3, 1) == {"data": 1}
+
+
+def test_every_placement_has_a_folder_of_its_own() -> None:
+    found = placements(8, 8)
+    assert sorted(found.values()) == [1, 2, 4, 8]
+    assert len({folder_name(name) for name in found}) == len(found)

@@ -1,0 +1,21 @@
+"""The time that a user wants a forecast to start from."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hvd_nowcast.errors import ConfigError
+
+
+def parse_reference_time(text: str) -> np.datetime64:
+    """Read the value of ``--time``.
+
+    Raises
+    ------
+    ConfigError
+        When it is no ISO time.
+    """
+    try:
+        return np.datetime64(text, "s")
+    except ValueError as problem:
+        raise ConfigError(f"--time {text}: expected a time such as 2018-05-16T12:00") from problem

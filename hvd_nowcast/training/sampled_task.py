@@ -1,0 +1,55 @@
+"""What tasks share whose samples are numbered: which of them a rank takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from hvd_nowcast.config import TrainingSection
+from hvd_nowcast.loader.assignment import rank_part
+from hvd_nowcast.loader.batches import NumberedSamples
+from hvd_nowcast.parallel.branches import Branches
+
+
+class SampledTask:
+    """The part of a `Task` that its samples decide.
+
+    Parameters
+    ----------
+    training
+        Seed, global batch and number of validation samples.
+    train, validation
+        Samples of the two splits.
+    validation_batch
+        Samples of a validation batch.
+    """
+
+    def __init__(
+        self,
+        training: TrainingSection,
+        train: NumberedSamples,
+        validation: NumberedSamples,
+        validation_batch: int,
+    ) -> None:
+        self._training = training
+        self._train, self._validation = train, validation
+        self._validation_batch = validation_batch
+        self.windows = len(train)
+        self.branches: Branches | None = None
+
+    def training_batches(self, part: slice, steps: range) -> Iterator[dict[str, tf.Tensor]]:
+        """Part of one rank of the global batches of some steps."""
+        training = self._training
+        return self._train.training(training.seed, training.global_batch, part, steps)
+
+    def validation_batches(self, rank: int, ranks: int) -> Iterator[dict[str, tf.Tensor]]:
+        """Part of one rank of the validation samples."""
+        limit = self._training.validation_samples
+        part = rank_part(len(self._validation), limit, rank, ranks)
+        return self._validation.in_order(part, self._validation_batch)
+
+    def describe_samples(self, part: slice, step: int) -> str:
+        """Where the samples of a part of a global batch come from."""
+        training = self._training
+        return self._train.describe(training.seed, training.global_batch, part, step)
