@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hvd_nowcast import console
 from hvd_nowcast.config import (
+    BranchesSection,
     Config,
     FloodConfig,
     LandcoverConfig,
@@ -21,6 +22,7 @@ from hvd_nowcast.parallel.communicator import Communicator
 from hvd_nowcast.parallel.failure import Job
 from hvd_nowcast.parallel.launcher import find_launch
 from hvd_nowcast.parallel.startup import connect
+from hvd_nowcast.parallel.traffic import WHOLE, Placement, placements, sent_per_step
 from hvd_nowcast.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -45,6 +47,9 @@ class Placed:
         Of a training step.
     sent_bytes
         By the busiest rank in a step, predicted from the sizes of what travels.
+    wire_bytes
+        By the busiest host in a step, counted by its network interfaces; 0 where all ranks are on
+        one host.
     busy
         Share of a step that each rank computes.
     validation_seconds
@@ -60,6 +65,7 @@ class Placed:
     placement: str
     step_seconds: float
     sent_bytes: float
+    wire_bytes: float
     busy: tuple[float, ...]
     validation_seconds: float
     memory: tuple[int, ...]
@@ -112,11 +118,11 @@ def compare_parallel(
         return found
 
 
-def _draw(placements: Sequence[dict[str, Any]], path: Path) -> None:
+def _draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     try:
         from hvd_nowcast.plots.placements import save_placements
 
-        console.note(f"figure: {save_placements(placements, path)}")
+        console.note(f"figure: {save_placements(rows, path)}")
     except MissingDependencyError as problem:
         console.warn(f"without a figure: {problem}")
 
@@ -127,6 +133,7 @@ def comparison_table(found: Sequence[Placed]) -> str:
         "placement",
         "ms per step",
         "kB sent per step",
+        "on the wire",
         "busy share",
         "ms per validation",
         "MB per rank",
@@ -137,6 +144,7 @@ def comparison_table(found: Sequence[Placed]) -> str:
             one.placement,
             f"{1e3 * one.step_seconds:.1f}",
             f"{one.sent_bytes / 1e3:.1f}",
+            f"{one.wire_bytes / 1e3:.1f}" if one.wire_bytes else "one host",
             " ".join(f"{share:.2f}" for share in one.busy),
             f"{1e3 * one.validation_seconds:.0f}",
             " ".join(f"{memory / 1e6:.0f}" for memory in one.memory),
@@ -164,26 +172,23 @@ def folder_name(placement: str) -> str:
 def _run_all(
     config: Branched, communicator: Communicator, folder: Path, job: Job
 ) -> Iterator[Placed]:
-    from hvd_nowcast.parallel.traffic import placements
-
     # The whole network on every rank comes first: it tells how many branches there are.
-    first, branches = _run_placed("data", 1, config, communicator, folder, job)
+    first, branches = _run_placed(WHOLE, config, communicator, folder, job)
     yield first
-    for name, width in placements(communicator.size, branches).items():
-        if width > 1:
-            yield _run_placed(name, width, config, communicator, folder, job)[0]
+    for placement in placements(communicator.size, branches)[1:]:
+        yield _run_placed(placement, config, communicator, folder, job)[0]
 
 
 def _run_placed(
-    name: str, width: int, config: Branched, communicator: Communicator, folder: Path, job: Job
+    placement: Placement, config: Branched, communicator: Communicator, folder: Path, job: Job
 ) -> tuple[Placed, int]:
     """What a placement took, and how many branches the network has."""
     from hvd_nowcast.training.loop import TrainingRun
 
-    config = replace(config, branches=replace(config.branches, ranks_per_replica=width))
+    config = replace(config, branches=BranchesSection(placement.width, placement.head_alone))
     if communicator.rank == 0:
-        console.note(f"{name}: {config.training.steps} steps")
-    run = RunFolder(folder / folder_name(name), writable=communicator.rank == 0)
+        console.note(f"{placement.name}: {config.training.steps} steps")
+    run = RunFolder(folder / folder_name(placement.name), writable=communicator.rank == 0)
     from_first(communicator, lambda: run.start(config))
     _forget_peak()
     training = TrainingRun(config, run, communicator)
@@ -191,9 +196,10 @@ def _run_placed(
     (share,) = final["shares"][-1:]
     steps = [work + wait for work, wait in zip(share["work"], share["wait"], strict=True)]
     placed = Placed(
-        name,
+        placement.name,
         max(steps),
-        max(_sent(training, config, communicator)),
+        max(_sent(training, placement, config, communicator)),
+        max(share["sent"]),
         tuple(work / step for work, step in zip(share["work"], steps, strict=True)),
         final["validation_seconds"],
         tuple(communicator.gather(_peak())),
@@ -203,13 +209,15 @@ def _run_placed(
     return placed, len(training.task.sizes.branches)
 
 
-def _sent(training: TrainingRun, config: Config, communicator: Communicator) -> list[float]:
-    from hvd_nowcast.parallel.traffic import sent_per_step
+def _sent(
+    training: TrainingRun, placement: Placement, config: Config, communicator: Communicator
+) -> list[float]:
+    import numpy as np
 
-    branches = training.task.branches
-    width, owners = (branches.layout.width, branches.owners) if branches else (1, [])
-    batch = config.training.global_batch
-    return sent_per_step(training.task.sizes, communicator.size, width, owners, batch)
+    task, batch = training.task, config.training.global_batch
+    owners = task.branches.owners if task.branches else []
+    number_bytes = np.dtype(task.model.trainable_variables[0].dtype).itemsize
+    return sent_per_step(task.sizes, communicator.size, placement, owners, batch, number_bytes)
 
 
 def _forget_peak() -> None:

@@ -198,13 +198,21 @@ class BranchesSection:
     ranks_per_replica
         Ranks that hold one copy of the network together, its heads divided by their measured cost
         and the ranks' speed. 1: every rank holds the whole; 0: all ranks hold one together.
+    head_alone
+        The last of these ranks has no branch, and carries all samples through the rest of the
+        network; otherwise all of them divide the samples.
     """
 
     ranks_per_replica: int = 1
+    head_alone: bool = False
 
     def __post_init__(self) -> None:
         """Check the values."""
         require(self.ranks_per_replica >= 0, "branches.ranks_per_replica must not be negative")
+        require(
+            not self.head_alone or self.ranks_per_replica != 1,
+            "branches.head_alone needs branches.ranks_per_replica of 2 or more, or 0",
+        )
 
 
 @dataclass(frozen=True)

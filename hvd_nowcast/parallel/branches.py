@@ -1,139 +1,27 @@
-"""Branches of one network on different ranks: where each goes, and what travels.
+"""Branches of one network on different ranks: what travels between them.
 
 The ranks form replicas of equal size. Each replica takes a part of the global batch; inside it,
 every rank computes its own branches for the whole part, the features are exchanged, and each rank
-carries a slice of the samples through the rest of the network. Gradients of the features go back
-the same way, so those of a branch are exact on its rank. Nothing is computed twice, and no result
-depends on the placement but by the order of float sums.
+carries a slice of the samples through the rest of the network, or one rank without a branch
+carries all of them. Gradients of the features go back the same way, so those of a branch are exact
+on its rank. Nothing is computed twice, and no result depends on the placement but by the order of
+float sums.
 
 Traffic: a branch's gradients are summed over the replicas' ranks that hold it, those of the rest
-over all ranks; features travel only inside a replica.
+over all ranks that carry samples; features travel only inside a replica, each to the one rank that
+carries its sample.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from hvd_nowcast.errors import ConfigError
 from hvd_nowcast.parallel.communicator import Communicator
-
-# Up to so many placements are all tried; beyond, the heaviest branch goes first.
-MOST_PLACEMENTS = 20_000
-
-
-def place_branches(costs: Sequence[float], speeds: Sequence[float]) -> list[int]:
-    """Rank of each branch, so that the last rank ends as early as can be; none is left without.
-
-    Parameters
-    ----------
-    costs
-        Work of each branch.
-    speeds
-        Work per second of each rank of a replica.
-
-    Raises
-    ------
-    ConfigError
-        When there are more ranks than branches.
-    """
-    if len(speeds) > len(costs):
-        raise ConfigError(
-            f"branches.ranks_per_replica is {len(speeds)}, but the network has only {len(costs)} "
-            "branches: use fewer ranks in a replica, or more heads"
-        )
-
-    def end(placed: Iterable[int]) -> float:
-        work = [0.0] * len(speeds)
-        for owner, cost in zip(placed, costs, strict=True):
-            work[owner] += cost / speeds[owner]
-        return max(work)
-
-    if len(speeds) ** len(costs) <= MOST_PLACEMENTS:
-        every = (
-            tried
-            for tried in itertools.product(range(len(speeds)), repeat=len(costs))
-            if len(set(tried)) == len(speeds)
-        )
-        return list(min(every, key=lambda tried: (end(tried), tried)))
-    owners = [0] * len(costs)
-    work = [0.0] * len(speeds)
-    # Longest first (Graham 1969): at most a third worse than the best for equal ranks.
-    for turn, branch in enumerate(sorted(range(len(costs)), key=lambda b: -costs[b])):
-        idle = [rank for rank in range(len(speeds)) if not work[rank]]
-        last_chance = len(costs) - turn <= len(idle)
-        ranks = idle if last_chance else range(len(speeds))
-        rank = min(ranks, key=lambda r: work[r] + costs[branch] / speeds[r])
-        owners[branch] = rank
-        work[rank] += costs[branch] / speeds[rank]
-    return owners
-
-
-@dataclass(frozen=True)
-class ReplicaLayout:
-    """How the ranks are divided.
-
-    Attributes
-    ----------
-    rank, size
-        This process and the number of processes.
-    width
-        Ranks of a replica.
-    """
-
-    rank: int
-    size: int
-    width: int
-
-    def __post_init__(self) -> None:
-        """Refuse what does not divide.
-
-        Raises
-        ------
-        ConfigError
-            When replicas would be of different sizes.
-        """
-        if self.size % self.width:
-            raise ConfigError(
-                f"branches.ranks_per_replica is {self.width}, which does not divide {self.size} "
-                "ranks: choose a divisor, or 0 for one replica of all ranks"
-            )
-
-    @property
-    def replica(self) -> int:
-        """Number of this rank's replica."""
-        return self.rank // self.width
-
-    @property
-    def replicas(self) -> int:
-        """Number of replicas."""
-        return self.size // self.width
-
-    @property
-    def position(self) -> int:
-        """Place of this rank inside its replica."""
-        return self.rank % self.width
-
-    def batch_part(self, shares: Sequence[int]) -> slice:
-        """Part of the global batch that this rank's replica takes."""
-        first = self.replica * self.width
-        start = sum(shares[:first])
-        return slice(start, start + sum(shares[first : first + self.width]))
-
-    @property
-    def inside(self) -> list[list[int]]:
-        """Ranks of each replica."""
-        return [list(range(first, first + self.width)) for first in range(0, self.size, self.width)]
-
-    @property
-    def across(self) -> list[list[int]]:
-        """Ranks of the same place in every replica."""
-        return [list(range(place, self.size, self.width)) for place in range(self.width)]
+from hvd_nowcast.parallel.layout import ReplicaLayout
 
 
 class Branches:
@@ -143,32 +31,35 @@ class Branches:
     ----------
     communicator
         All ranks.
-    width
-        Ranks of a replica; 0 means all of them.
+    layout
+        How they form replicas.
     owners
         Place inside a replica of each branch, the same on all ranks; see `place_branches`.
     variables
         Trainable variables of each branch that no other part has.
+    head
+        Those of the rest of the network, which one rank alone has when the head is on its own.
     """
 
     def __init__(
         self,
         communicator: Communicator,
-        width: int,
+        layout: ReplicaLayout,
         owners: Sequence[int],
         variables: Sequence[Sequence[keras.Variable]],
+        head: Sequence[keras.Variable] = (),
     ) -> None:
         self._communicator = communicator
-        self.layout = ReplicaLayout(
-            communicator.rank, communicator.size, width or communicator.size
-        )
+        self.layout = layout
         self.owners = list(owners)
-        self._branch_variables = [list(part) for part in variables]
-        self._inside = communicator.group(self.layout.inside)
-        self._across = communicator.group(self.layout.across)
-        order = [b for place in range(self.layout.width) for b in self.branches_of(place)]
-        # Features arrive in the order of the ranks.
-        self._order = [order.index(branch) for branch in range(len(order))]
+        self._parts = [list(part) for part in variables]
+        self._part_owners = list(owners)
+        if layout.head_alone:
+            self._parts.append(list(head))
+            self._part_owners.append(layout.width - 1)
+        self._inside = communicator.group(layout.inside)
+        self._across = communicator.group(layout.across)
+        self._places = [self.branches_of(place) for place in range(layout.width)]
 
     @property
     def alone(self) -> bool:
@@ -186,18 +77,18 @@ class Branches:
 
     def trained(self, variables: Sequence[keras.Variable]) -> list[keras.Variable]:
         """Those of a model's variables that this rank updates, in their order."""
+        place = self.layout.position
         others = {
             id(variable)
-            for branch, part in enumerate(self._branch_variables)
-            if branch not in self.mine
+            for part, owner in zip(self._parts, self._part_owners, strict=True)
+            if owner != place
             for variable in part
         }
         return [variable for variable in variables if id(variable) not in others]
 
     def my_samples(self, samples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """First sample of the replica's batch that this rank carries on, and the one after."""
-        width, place = self.layout.width, self.layout.position
-        return samples * place // width, samples * (place + 1) // width
+        return self.layout.carried(self.layout.position, samples)
 
     def exchange(self, features: Sequence[tf.Tensor], width: int, like: tf.Tensor) -> tf.Tensor:
         """From own features of all samples to all features of own samples.
@@ -216,45 +107,64 @@ class Branches:
         tensorflow.Tensor
             Shape (own samples, t, branches * width), branches in their order.
         """
-        samples, steps = tf.shape(like)[0], like.shape[1]
-        # Horovod joins along the first axis, whose length may differ between ranks.
-        parts = [tf.transpose(part, (2, 0, 1)) for part in features]
-        mine = tf.concat(parts, 0) if parts else tf.zeros((0, samples, steps), like.dtype)
-        start, stop = self.my_samples(samples)
-        first_row = width * sum(len(self.branches_of(p)) for p in range(self.layout.position))
-        rows = width * len(self.mine)
+        place, counts = self.layout.position, [len(branches) for branches in self._places]
+        parts = [self.layout.carried(p, tf.shape(like)[0]) for p in range(self.layout.width)]
+        carried = [stop - start for start, stop in parts]
+        row = (like.shape[1], width)
 
         @tf.custom_gradient  # type: ignore[untyped-decorator]
         def exchanged(mine: tf.Tensor) -> tuple[tf.Tensor, Any]:
-            whole = self._inside.concatenate(mine, "branch_features")
+            sent = [mine[:, start:stop] for start, stop in parts]
+            shapes = [(count, carried[place], *row) for count in counts]
+            received = self._all_to_all(sent, shapes, "branch_features")
 
             def back(upstream: tf.Tensor) -> tf.Tensor:
-                # Horovod's own gradient of this operation is an average, and of all samples.
-                by_sample = tf.transpose(upstream, (1, 0, 2))
-                gradients = self._inside.concatenate(by_sample, "branch_gradients")
-                return tf.transpose(gradients, (1, 0, 2))[first_row : first_row + rows]
+                shapes = [(counts[place], samples, *row) for samples in carried]
+                sent = tf.split(upstream, counts)
+                return tf.concat(self._all_to_all(sent, shapes, "branch_gradients"), 1)
 
-            return whole[:, start:stop], back
+            return tf.concat(received, 0), back
 
-        together = tf.reshape(exchanged(mine), (len(self.owners), width, stop - start, steps))
-        ordered = tf.gather(together, self._order)
-        joined = tf.reshape(ordered, (len(self.owners) * width, stop - start, steps))
-        return tf.transpose(joined, (1, 2, 0))
+        mine = tf.stack(features) if features else self._no_features(like, width)
+        by_place = tf.unstack(exchanged(mine), len(self.owners))
+        order = [branch for branches in self._places for branch in branches]
+        return tf.concat([by_place[order.index(b)] for b in range(len(order))], -1)
+
+    def _all_to_all(
+        self, sent: Sequence[tf.Tensor], shapes: Sequence[Sequence[Any]], name: str
+    ) -> list[tf.Tensor]:
+        """Give each rank of the replica its tensor, and take one of a known shape from each."""
+        flat = [tf.reshape(part, [-1]) for part in sent]
+        counts = tf.stack([tf.size(part) for part in flat])
+        received = self._inside.all_to_all(tf.concat(flat, 0), counts, name)
+        sizes = [tf.reduce_prod(shape) for shape in shapes]
+        return [
+            tf.reshape(part, shape)
+            for part, shape in zip(tf.split(received, sizes), shapes, strict=True)
+        ]
+
+    def _no_features(self, like: tf.Tensor, width: int) -> tf.Tensor:
+        # As a part of a variable: a constant would need no gradient, and the others would wait for
+        # ever for the collective that brings it.
+        nothing = tf.reshape(self._parts[-1][0].value, [-1])[:0]
+        return tf.reshape(nothing, (0, tf.shape(like)[0], like.shape[1], width))
 
     def sum_gradients(
         self, variables: Sequence[keras.Variable], gradients: list[tf.Tensor], facts: tf.Tensor
     ) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """Sum branches over the replicas, and everything else over all ranks."""
+        """Sum what some ranks hold over the replicas, and everything else over all ranks."""
         own = self._is_own(variables)
         shared = [g for g, mine in zip(gradients, own, strict=True) if not mine]
-        *shared, facts = self._communicator.sum_tensors([*shared, facts])
         # One collective after the other, on every rank in the same order: with a single thread,
         # ranks that begin with different ones would wait for each other for ever.
-        with tf.control_dependencies(shared):
-            branch = [tf.identity(g) for g, mine in zip(gradients, own, strict=True) if mine]
+        with tf.control_dependencies(gradients):
+            facts = tf.identity(facts)
+        *shared, facts = self._communicator.sum_tensors([*shared, facts])
+        with tf.control_dependencies([facts]):
+            part = [tf.identity(g) for g, mine in zip(gradients, own, strict=True) if mine]
         name = f"branches_{self.layout.position}"
-        branch = self._across.sum_tensors(branch, name) if branch else []
-        rest, mine = iter(shared), iter(branch)
+        part = self._across.sum_tensors(part, name) if part else []
+        rest, mine = iter(shared), iter(part)
         return [next(mine if is_own else rest) for is_own in own], facts
 
     def squared_norm(
@@ -263,30 +173,32 @@ class Branches:
         """Squared norm of the whole network's gradient, the same on all ranks."""
         own = self._is_own(variables)
         squares = [2.0 * tf.nn.l2_loss(gradient) for gradient in gradients]
-        shared = tf.add_n([s for s, mine in zip(squares, own, strict=True) if not mine])
-        branch = tf.add_n([s for s, mine in zip(squares, own, strict=True) if mine])
+        none = [tf.zeros_like(squares[0])]
+        shared = tf.add_n([s for s, mine in zip(squares, own, strict=True) if not mine] or none)
+        part = tf.add_n([s for s, mine in zip(squares, own, strict=True) if mine] or none)
         # The shared part travels only so that this collective comes after all others.
         name = f"norm_{self.layout.replica}"
-        (both,) = self._inside.sum_tensors([tf.stack([branch, shared])], name)
+        (both,) = self._inside.sum_tensors([tf.stack([part, shared])], name)
         return shared + both[0]
 
     def gather_weights(self, optimiser: keras.Optimizer) -> None:
-        """Give every rank the branches of others, with what the optimiser knows of them."""
+        """Give every rank the parts of others, with what the optimiser knows of them."""
         if self.alone:
             return
-        for branch, owner in enumerate(self.owners):
-            variables: list[Any] = list(self._branch_variables[branch])
+        for variables, owner in zip(self._parts, self._part_owners, strict=True):
             prefixes = tuple(f"{optimiser.name}/{v.path.replace('/', '_')}_" for v in variables)
             slots = [slot for slot in optimiser.variables if slot.path.startswith(prefixes)]
             if variables:
                 self._communicator.broadcast_variables([*variables, *slots], owner)
 
     def _is_own(self, variables: Sequence[keras.Variable]) -> list[bool]:
-        mine = {id(v) for branch in self.mine for v in self._branch_variables[branch]}
-        return [id(variable) in mine for variable in variables]
+        """Whether this place alone of its replica holds a variable."""
+        parts = {id(variable) for part in self._parts for variable in part}
+        return [id(variable) in parts for variable in variables]
 
 
 def at_least_one(tensor: tf.Tensor) -> tf.Tensor:
     """The tensor, or one sample of zeros where it has none: layers fail on no sample at all."""
     missing = tf.maximum(0, 1 - tf.shape(tensor)[0])
-    return tf.pad(tensor, [[0, missing]] + [[0, 0]] * (len(tensor.shape) - 1))
+    # Not by tf.pad: TensorFlow melts a pad and two convolutions behind it into a wrong one.
+    return tf.concat([tensor, tf.zeros((missing, *tensor.shape[1:]), tensor.dtype)], 0)

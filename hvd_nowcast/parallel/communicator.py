@@ -17,8 +17,23 @@ class RankGroup(Protocol):
     def sum_tensors(self, tensors: Sequence[Any], name: str = "sums") -> list[Any]:
         """Sum of each tensor over the group, see `Communicator.sum_tensors`."""
 
-    def concatenate(self, tensor: Any, name: str) -> Any:
-        """Tensors of all ranks of the group along their first axis, which may differ in length."""
+    def all_to_all(self, values: Any, counts: Any, name: str) -> Any:
+        """Give each rank of the group its part of some numbers, and take those it gives.
+
+        Parameters
+        ----------
+        values
+            Numbers for the first rank of the group, then those for the second, and so on.
+        counts
+            How many are for each, int32 of shape (ranks,).
+        name
+            The collective is matched by it across ranks.
+
+        Returns
+        -------
+        tensorflow.Tensor
+            Numbers from the first rank, then those from the second, and so on.
+        """
 
 
 class Communicator(Protocol):
@@ -86,9 +101,9 @@ class SingleProcess:
         """The tensors themselves."""
         return list(tensors)
 
-    def concatenate(self, tensor: Any, name: str) -> Any:
-        """The tensor itself."""
-        return tensor
+    def all_to_all(self, values: Any, counts: Any, name: str) -> Any:
+        """The numbers themselves."""
+        return values
 
     def group(self, groups: Sequence[Sequence[int]]) -> RankGroup:
         """Itself."""

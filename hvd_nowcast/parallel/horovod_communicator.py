@@ -117,6 +117,9 @@ class HorovodGroup:
         )
         return summed
 
-    def concatenate(self, tensor: Any, name: str) -> Any:
-        """Tensors of the group along their first axis."""
-        return self._horovod.allgather(tensor, name=name, process_set=self._process_set)
+    def all_to_all(self, values: Any, counts: Any, name: str) -> Any:
+        """Give each rank of the group its part of some numbers, and take those it gives."""
+        received, _ = self._horovod.alltoall(
+            values, counts, name=name, process_set=self._process_set
+        )
+        return received

@@ -34,7 +34,7 @@ from hvd_nowcast.shards.watershed import load_watershed
 from hvd_nowcast.training.data_facts import store_data_facts
 from hvd_nowcast.training.flood_loss import flood_loss
 from hvd_nowcast.training.linear_start import fit_linear_path
-from hvd_nowcast.training.placement import network_sizes, spread_branches
+from hvd_nowcast.training.placement import NetworkParts, spread_branches
 from hvd_nowcast.training.run_folder import RunFolder
 from hvd_nowcast.training.sampled_task import SampledTask
 
@@ -168,21 +168,21 @@ class FloodTask(SampledTask):
     @property
     def sizes(self) -> NetworkSizes:
         """What of the network travels between ranks."""
-        network = self.network
-        steps = self._data.sizes.steps
-        return network_sizes(network.model, network.heads, network.shared, steps)
+        return self._parts.sizes(self._data.sizes.steps)
+
+    @property
+    def _parts(self) -> NetworkParts:
+        return NetworkParts(self.model, self.network.heads, self.network.shared)
 
     def place(self, communicator: Communicator) -> None:
         """Divide the heads over the ranks of a replica by their cost and the ranks' speed."""
-        width = self._config.branches.ranks_per_replica
-        if width == 1 or communicator.size == 1:
+        section = self._config.branches
+        if section.ranks_per_replica == 1 or communicator.size == 1:
             return
         (batch,) = self.training_batches(slice(0, PROBED_SAMPLES), range(1))
         batch = self.decoded(batch)
         inputs = [[batch["rain"], batch["gauge"]]] * len(self.network.heads)
-        self.branches = spread_branches(
-            communicator, width, self.network.heads, inputs, self.network.shared
-        )
+        self.branches = spread_branches(communicator, section, self._parts, inputs)
 
     def initialise(self) -> None:
         """Solve the linear path by least squares, so that training starts from its answer."""

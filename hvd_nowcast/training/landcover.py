@@ -19,7 +19,7 @@ from hvd_nowcast.parallel.traffic import NetworkSizes
 from hvd_nowcast.shards.scene import SceneReader, class_counts
 from hvd_nowcast.shards.split import SPLITS
 from hvd_nowcast.training.data_facts import keep_data_facts
-from hvd_nowcast.training.placement import network_sizes, spread_branches
+from hvd_nowcast.training.placement import NetworkParts, spread_branches
 from hvd_nowcast.training.run_folder import RunFolder
 from hvd_nowcast.training.sampled_task import SampledTask
 
@@ -78,17 +78,20 @@ class LandcoverTask(SampledTask):
     @property
     def sizes(self) -> NetworkSizes:
         """What of the network travels between ranks."""
-        network = self.network
-        return network_sizes(network.model, network.branches, (), self._config.data.patch**2)
+        return self._parts.sizes(self._config.data.patch**2)
+
+    @property
+    def _parts(self) -> NetworkParts:
+        return NetworkParts(self.network.model, self.network.branches)
 
     def place(self, communicator: Communicator) -> None:
         """Divide the modalities over the ranks of a replica by their cost and the ranks' speed."""
-        width = self._config.branches.ranks_per_replica
-        if width == 1 or communicator.size == 1:
+        section = self._config.branches
+        if section.ranks_per_replica == 1 or communicator.size == 1:
             return
         (batch,) = self.training_batches(slice(0, PROBED_SAMPLES), range(1))
         inputs = [[batch[name] for name in names] for names in self.network.inputs]
-        self.branches = spread_branches(communicator, width, self.network.branches, inputs)
+        self.branches = spread_branches(communicator, section, self._parts, inputs)
         mine = [name for branch in self.branches.mine for name in self.network.inputs[branch]]
         for patches in self._patches:
             patches.read_only(mine)

@@ -20,6 +20,7 @@ from hvd_nowcast.errors import Interrupted, NotFiniteError
 from hvd_nowcast.loader.assignment import rank_slice
 from hvd_nowcast.parallel.agreement import from_first, in_turn, require_same
 from hvd_nowcast.parallel.communicator import Communicator
+from hvd_nowcast.parallel.interfaces import counter_of_sent_bytes
 from hvd_nowcast.parallel.probe import RankProbe, probe_ranks, probe_sizes
 from hvd_nowcast.parallel.watchdog import Watchdog
 from hvd_nowcast.training.checkpoint import (
@@ -129,6 +130,7 @@ class TrainingRun:
         if self._sharing.costs is not None:
             self._take.most_samples = self._sharing.costs[communicator.rank].cap
         self._saved_at = time.monotonic()
+        self._sent_bytes = counter_of_sent_bytes(communicator)
         self._validation_seconds: float | None = None
 
     @property
@@ -209,14 +211,15 @@ class TrainingRun:
         for batch in self._task.training_batches(self._part, steps):
             waited = time.perf_counter() - started
             watchdog.doing(f"taking step {progress.step}", together=True)
-            rate = self._learning_rate()
+            rate, sent = self._learning_rate(), self._sent_bytes()
             result = self._take.train(batch, rate, flag.raised, self._overdue)
             self._require_finite(result, batch)
             stop, save = bool(result.stop), bool(result.save)
             progress.step += 1
             seconds = time.perf_counter() - started
             progress.seconds += seconds
-            sharing.record(waited + self._take.compute_seconds, seconds)
+            sent = self._sent_bytes() - sent
+            sharing.record(waited + self._take.compute_seconds, seconds, sent)
             bar.update()
             self._log(result, rate, bar, lines)
             self._validate_and_save(flag, stop, save, watchdog)

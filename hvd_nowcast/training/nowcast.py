@@ -79,7 +79,7 @@ class NowcastTask:
     @property
     def sizes(self) -> NetworkSizes:
         """What of the network travels between ranks: all of it, in one piece."""
-        return NetworkSizes((), int(self.model.count_params()), 0)
+        return NetworkSizes((), 0, int(self.model.count_params()), 0)
 
     def place(self, communicator: Communicator) -> None:
         """The nowcast has no branches."""

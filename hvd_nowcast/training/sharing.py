@@ -36,8 +36,9 @@ class Sharing:
     costs
         What a step costs on each rank as far as known; None before a probe.
     history
-        ``{"step": ..., "shares": [...], "work": [...], "wait": [...]}`` for each division so far;
-        work and wait are median seconds of each rank while it was in use.
+        ``{"step": ..., "shares": [...], "work": [...], "wait": [...], "sent": [...]}`` for each
+        division so far; work and wait are median seconds of each rank while it was in use, sent
+        the median of bytes that left its host in a step, 0 where there is one host.
     """
 
     shares: list[int]
@@ -45,22 +46,25 @@ class Sharing:
     history: list[dict[str, Any]] = field(default_factory=list)
     _work: list[float] = field(default_factory=list)
     _whole: list[float] = field(default_factory=list)
+    _sent: list[int] = field(default_factory=list)
 
-    def record(self, work_seconds: float, step_seconds_seen: float) -> None:
-        """Remember one step of this rank: its own work, and the whole step."""
+    def record(self, work_seconds: float, step_seconds_seen: float, sent_bytes: int = 0) -> None:
+        """Remember one step of this rank: its own work, the whole step, what its host sent."""
         self._work.append(work_seconds)
         self._whole.append(step_seconds_seen)
+        self._sent.append(sent_bytes)
 
     def summarise(self, communicator: Communicator) -> list[float] | None:
         """Write this division's times into the history; median work of each rank, if any."""
         if not self._work:
             return None
-        mine = [statistics.median(self._work), statistics.median(self._whole)]
-        found = communicator.gather(mine)
-        self._work.clear()
-        self._whole.clear()
-        work = [seconds for seconds, _ in found]
-        self.history[-1] |= {"work": work, "wait": [whole - own for own, whole in found]}
+        seen = (self._work, self._whole, self._sent)
+        found = communicator.gather([statistics.median(values) for values in seen])
+        for values in seen:
+            values.clear()
+        work, whole, sent = (list(column) for column in zip(*found, strict=True))
+        wait = [both - own for own, both in zip(work, whole, strict=True)]
+        self.history[-1] |= {"work": work, "wait": wait, "sent": sent}
         return work
 
     def change(self, step: int, shares: list[int]) -> None:

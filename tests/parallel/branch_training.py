@@ -1,6 +1,7 @@
-"""Train a small model with its branches spread: ``branch_training.py TASK SHARDS OUT CASE...``.
+"""Train small models with their branches spread: ``branch_training.py SHARDS OUT CASE...``.
 
-A case is PRECISION-OPTIMISER-BATCH-WIDTH, with the ranks of a replica as WIDTH.
+A case is TASK-PRECISION-OPTIMISER-BATCH-WIDTH, with the ranks of a replica as WIDTH, and with
+``-head`` behind it where the last of them has no branch. SHARDS has a folder for each task.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ PARTS: dict[str, dict[str, Any]] = {
 
 
 def make_tree(
-    task: str, shards: str, precision: str, optimiser: str, batch: int, width: int
+    shards: Path, task: str, precision: str, optimiser: str, batch: int, width: int, *head: str
 ) -> dict[str, Any]:
     parts = PARTS[task]
     return {
         "task": task,
-        "data": {"shards": shards, **parts["data"]},
+        "data": {"shards": str(shards / task), **parts["data"]},
         "model": {"precision": precision, **parts["model"]},
         "optimiser": {
             "name": optimiser,
@@ -54,7 +55,7 @@ def make_tree(
             "validation_samples": 40,
             "checkpoint_every": 10,
         },
-        "branches": {"ranks_per_replica": width},
+        "branches": {"ranks_per_replica": width, "head_alone": bool(head)},
     }
 
 
@@ -79,11 +80,11 @@ def train(communicator: Communicator, tree: dict[str, Any], folder: Path) -> Non
 
 
 def main() -> None:
-    task, shards, out, *cases = sys.argv[1:]
+    shards, out, *cases = sys.argv[1:]
     communicator = connect(os.environ)
     for case in cases:
-        precision, optimiser, batch, width = case.split("-")
-        tree = make_tree(task, shards, precision, optimiser, int(batch), int(width))
+        task, precision, optimiser, batch, width, *head = case.split("-")
+        tree = make_tree(Path(shards), task, precision, optimiser, int(batch), int(width), *head)
         train(communicator, tree, Path(out, case))
     communicator.close()
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,72 +27,86 @@ TOLERANCES = {
     # A batch of 1 leaves ranks without a sample for the recurrent block, and a replica without any.
     "float64-sgd-1": 1e-10,
 }
-# Task, ranks and ranks per replica: which cases they run.
+ALL = tuple(TOLERANCES)
+# Ranks, task, ranks per replica and head: which cases they run.
 LAYOUTS = {
-    ("flood", 2, 2): list(TOLERANCES),
-    ("flood", 3, 3): ["float64-sgd-6"],
-    ("flood", 4, 4): ["float64-sgd-6"],
-    ("flood", 4, 2): ["float64-adam-5", "float64-sgd-1"],
-    # Two modalities on two ranks, two replicas of them, and no branches but the batch divided.
-    ("landcover", 2, 2): list(TOLERANCES),
-    ("landcover", 4, 2): ["float64-sgd-6", "float64-adam-5"],
-    ("landcover", 2, 1): ["float64-sgd-6"],
-    ("landcover", 4, 1): ["float64-sgd-6"],
+    (2, "flood", "2"): ALL,
+    (2, "flood", "2-head"): ("float64-sgd-6",),
+    # Two modalities on two ranks, both before a rank for the head, and the batch alone divided.
+    (2, "landcover", "2"): ALL,
+    (2, "landcover", "2-head"): ALL,
+    (2, "landcover", "1"): ("float64-sgd-6",),
+    (3, "flood", "3"): ("float64-sgd-6",),
+    (3, "landcover", "3-head"): ("float64-sgd-6", "float64-adam-5"),
+    (4, "flood", "4"): ("float64-sgd-6",),
+    (4, "flood", "4-head"): ("float64-adam-5",),
+    (4, "flood", "2"): ("float64-adam-5", "float64-sgd-1"),
+    (4, "landcover", "2"): ("float64-sgd-6", "float64-adam-5"),
+    (4, "landcover", "2-head"): ("float64-sgd-6", "float64-sgd-1"),
+    (4, "landcover", "1"): ("float64-sgd-6",),
 }
+CASES = [
+    (ranks, f"{task}-{case}", layout)
+    for (ranks, task, layout), cases in LAYOUTS.items()
+    for case in cases
+]
 SPLIT = parse_split("train=0.6,validation=0.2,test=0.2")
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Folders by task."""
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one of shards for each task."""
     pytest.importorskip("pyflwdir", reason="pyflwdir is not installed: launch/setup.sh brings it")
     folder = tmp_path_factory.mktemp("shards")
     file = write_watershed_file(folder / "valley.nc")
     build_shards(open_source([file]), folder / "flood", SPLIT)
     scene = open_scene([write_scene_file(folder / "scene.nc")])
     build_scene(scene, folder / "landcover", SPLIT)
-    return {task: folder / task for task in ("flood", "landcover")}
-
-
-@pytest.fixture(scope="module")
-def alone(shards: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("alone")
-    cases = [f"{case}-1" for case in TOLERANCES]
-    for task, where in shards.items():
-        run_ranks(1, "branch_training.py", task, where, folder / task, *cases)
     return folder
 
 
-@pytest.mark.parametrize(("task", "ranks", "width"), LAYOUTS)
+@pytest.fixture(scope="module")
+def trained(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """Folder with the runs of all cases for a number of ranks, trained in one job."""
+
+    @cache
+    def train(ranks: int) -> Path:
+        folder = tmp_path_factory.mktemp(f"on{ranks}")
+        cases = [f"{case}-{layout}" for wanted, case, layout in CASES if wanted == ranks]
+        alone = [f"{task}-{case}-1" for task in ("flood", "landcover") for case in ALL]
+        run_ranks(ranks, "branch_training.py", shards, folder, *(alone if ranks == 1 else cases))
+        return folder
+
+    return train
+
+
+@pytest.mark.parametrize(("ranks", "case", "layout"), CASES)
 def test_spread_branches_train_as_one_process(
-    alone: Path, shards: dict[str, Path], tmp_path: Path, task: str, ranks: int, width: int
+    trained: Callable[[int], Path], ranks: int, case: str, layout: str
 ) -> None:
-    wanted = LAYOUTS[task, ranks, width]
-    cases = [f"{case}-{width}" for case in wanted]
-    run_ranks(ranks, "branch_training.py", task, shards[task], tmp_path, *cases)
-    for case in wanted:
-        tolerance = TOLERANCES[case]
-        one, other = alone / task / f"{case}-1", tmp_path / f"{case}-{width}"
-        owners = set((other / "owners.txt").read_text().split())
-        assert len(owners) == width
-        assert largest_difference(one, other) <= tolerance
-        losses = [json.loads((f / "final.json").read_text())["loss"] for f in (one, other)]
-        assert losses[1] == pytest.approx(losses[0], rel=max(tolerance, 1e-6))
+    tolerance = TOLERANCES[case.split("-", 1)[1]]
+    one, other = trained(1) / f"{case}-1", trained(ranks) / f"{case}-{layout}"
+    owners = set((other / "owners.txt").read_text().split())
+    width, *head = layout.split("-")
+    assert len(owners) == int(width) - len(head)
+    assert largest_difference(one, other) <= tolerance
+    losses = [json.loads((f / "final.json").read_text())["loss"] for f in (one, other)]
+    assert losses[1] == pytest.approx(losses[0], rel=max(tolerance, 1e-6))
 
 
-def test_a_run_with_spread_heads_resumes_in_one_process(
-    alone: Path, shards: dict[str, Path], tmp_path: Path
+@pytest.mark.parametrize(("task", "layout"), [("flood", "2"), ("landcover", "2-head")])
+def test_a_run_with_spread_branches_resumes_in_one_process(
+    trained: Callable[[int], Path], shards: Path, tmp_path: Path, task: str, layout: str
 ) -> None:
-    """Checkpoints hold the branches of all ranks, with what the optimiser knows of them."""
-    case = "float64-adam-5"
-    run_ranks(2, "branch_training.py", "flood", shards["flood"], tmp_path, f"{case}-2")
-    folder = tmp_path / f"{case}-2"
+    """Checkpoints hold the parts of all ranks, with what the optimiser knows of them."""
+    case = f"{task}-float64-adam-5"
+    folder = tmp_path / f"{case}-1"
+    shutil.copytree(trained(2) / f"{case}-{layout}", folder)
     (folder / "final.json").unlink()
     for file in (folder / "checkpoints").glob("*00030*"):
         file.unlink()
-    folder.rename(tmp_path / f"{case}-1")
-    run_ranks(1, "branch_training.py", "flood", shards["flood"], tmp_path, f"{case}-1")
-    assert largest_difference(alone / "flood" / f"{case}-1", tmp_path / f"{case}-1") <= 1e-7
+    run_ranks(1, "branch_training.py", shards, tmp_path, f"{case}-1")
+    assert largest_difference(trained(1) / f"{case}-1", folder) <= 1e-7
 
 
 def largest_difference(one: Path, other: Path) -> float:

@@ -30,18 +30,22 @@ def test_every_placement_trains_the_same_network(tmp_path: Path) -> None:
     arguments = ("compare-parallel", config, "--run", tmp_path / "runs", "--steps", 10)
     output = run_ranks(2, "command.py", *arguments)
     assert "kB sent per step" in output
-    data, branch = json.loads((tmp_path / "runs/comparison.json").read_text())["placements"]
-    assert (data["placement"], branch["placement"]) == ("data", "branch")
-    assert branch["validation_loss"] == pytest.approx(data["validation_loss"], rel=1e-9)
-    assert branch["sent_bytes"] != data["sent_bytes"]
-    assert all(0 < share <= 1 for one in (data, branch) for share in one["busy"])
-    assert all(memory > 1e8 for one in (data, branch) for memory in one["memory"])
-    paths = [tmp_path / "runs" / name / "weights/best.npz" for name in ("data", "branch")]
-    with np.load(paths[0]) as one, np.load(paths[1]) as other:
-        names = [name for name in one.files if one[name].dtype.kind == "f"]
+    data, *spread = json.loads((tmp_path / "runs/comparison.json").read_text())["placements"]
+    assert [one["placement"] for one in (data, *spread)] == ["data", "branch", "layer"]
+    assert len({one["sent_bytes"] for one in (data, *spread)}) == 3
+    assert all(0 < share <= 1 for one in (data, *spread) for share in one["busy"])
+    assert all(memory > 1e8 for one in (data, *spread) for memory in one["memory"])
+    for one in spread:
+        assert one["validation_loss"] == pytest.approx(data["validation_loss"], rel=1e-9)
+        require_same_weights(tmp_path / "runs/data", tmp_path / "runs" / one["placement"])
+
+
+def require_same_weights(one: Path, other: Path) -> None:
+    with np.load(one / "weights/best.npz") as first, np.load(other / "weights/best.npz") as second:
+        names = [name for name in first.files if first[name].dtype.kind == "f"]
         assert names
         for name in names:
-            np.testing.assert_allclose(one[name], other[name], rtol=1e-8, atol=1e-10)
+            np.testing.assert_allclose(first[name], second[name], rtol=1e-8, atol=1e-10)
 
 
 def test_one_rank_has_nothing_to_compare(tmp_path: Path) -> None:

@@ -76,15 +76,16 @@ def test_dynamic_relieves_a_rank_and_gives_its_share_back() -> None:
     assert sharing.shares == [8, 8]
     sharing.record(0.8, 1.6)
     # Rank 1 takes twice as long as planned.
-    assert sharing.adapt(50, Ranks([[0.8, 1.6], [1.6, 1.6]]))
+    assert sharing.adapt(50, Ranks([[0.8, 1.6, 5], [1.6, 1.6, 7]]))
     assert sharing.shares == [11, 5]
     assert sharing.history[0]["work"] == [0.8, 1.6]
     assert sharing.history[0]["wait"] == pytest.approx([0.8, 0.0])
+    assert sharing.history[0]["sent"] == [5, 7]
     sharing.record(1.1, 1.1)
-    assert sharing.adapt(100, Ranks([[1.1, 1.1], [0.5, 1.1]]))
+    assert sharing.adapt(100, Ranks([[1.1, 1.1, 0], [0.5, 1.1, 0]]))
     assert sharing.shares == [8, 8]
     sharing.record(0.8, 0.8)
-    assert not sharing.adapt(150, Ranks([[0.8, 0.8], [0.85, 0.85]]))
+    assert not sharing.adapt(150, Ranks([[0.8, 0.8, 0], [0.85, 0.85, 0]]))
 
 
 def test_dynamic_leaves_nobody_without_a_sample() -> None:
