@@ -60,10 +60,17 @@ class HorovodCommunicator:
 
     def broadcast_variables(self, variables: Sequence[Any], root: int = 0) -> None:
         """Give every rank the values that one of them has."""
-        # Horovod wants TensorFlow variables, not the Keras objects around them.
-        self._horovod.broadcast_variables(
-            [getattr(variable, "value", variable) for variable in variables], root_rank=root
-        )
+        import tensorflow as tf
+
+        # Horovod's own form takes one collective per variable, and traces a graph each time.
+        tensors = [getattr(variable, "value", variable) for variable in variables]
+        for dtype in sorted({tensor.dtype.name for tensor in tensors}):
+            same = [tensor for tensor in tensors if tensor.dtype.name == dtype]
+            flat = tf.concat([tf.reshape(tensor, [-1]) for tensor in same], 0)
+            flat = self._horovod.broadcast(flat, root, name=f"variables_{dtype}")
+            parts = tf.split(flat, [tensor.shape.num_elements() for tensor in same])
+            for tensor, part in zip(same, parts, strict=True):
+                tensor.assign(tf.reshape(part, tensor.shape))
 
     def gather(self, value: Any) -> list[Any]:
         """One value of each rank, in rank order; JSON on the way, because pickle runs code."""
