@@ -28,6 +28,7 @@ EXTRAS = {
     "dev": [
         "pytest>=8",
         "pytest-cov>=5",
+        "pytest-xdist>=3.6",
         "hypothesis>=6.100",
         "ruff>=0.6",
         "mypy>=1.10",

@@ -8,7 +8,6 @@ and fsync of as many bytes, after each checkpoint and not counted.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
@@ -16,6 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from figures import Figure, publish
 
 from hvd_nowcast.config import config_from_dict
 from hvd_nowcast.parallel.communicator import SingleProcess
@@ -90,16 +90,19 @@ def report(timed: Timed) -> None:
         f"{len(shares)} checkpoints, {statistics.median(timed.saves):.2f} s each; a bare write and"
     )
     print(f"fsync of the same bytes takes {statistics.median(timed.writes):.2f} s")
-    print(f"share of a run with one every 30 s: {share:.2%} (wanted at most 3.5 %)")
-    result = {
-        "name": "checkpoint",
-        "ratio": round(share, 4),
-        "ceiling": round(ceiling, 4),
-        "fraction_of_ceiling": round(ceiling / share, 3),
-        "spread": [round(min(shares), 4), round(max(shares), 4)],
-        "load": round(os.getloadavg()[0], 2),
-    }
-    print(json.dumps(result))
+    publish(
+        "checkpoint",
+        [
+            Figure(
+                "checkpoint of 190 MB every 30 s, share of the run",
+                share,
+                min(shares),
+                max(shares),
+                at_most=0.035,
+                ceiling=ceiling,
+            )
+        ],
+    )
 
 
 if __name__ == "__main__":

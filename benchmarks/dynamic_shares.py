@@ -20,8 +20,9 @@ import time
 from pathlib import Path
 
 import yaml
+from contenders import FULL_CORES, ONE_THREAD, WORKERS, mpirun
+from figures import Figure, publish
 from heterogeneous import start_burners
-from step import ONE_THREAD, WORKERS
 
 GLOBAL_BATCH = 16
 LOG_EVERY = 10
@@ -51,13 +52,11 @@ def write_config(folder: Path) -> Path:
 
 
 def start(config: Path, run: Path, mode: str, steps: int) -> subprocess.Popen[bytes]:
-    command = ["mpirun", "-n", "2", "--oversubscribe", "--bind-to", "none"]
-    command += ["--allow-run-as-root"] if os.getuid() == 0 else []
+    command = mpirun()
     command += [sys.executable, str(WORKERS / "pinned_program.py"), "train", str(config)]
     command += ["--run", str(run), "--set", f"balance.mode={mode}", "--set"]
     command += [f"training.steps={steps}"]
-    variables = {"HVD_NOWCAST_RANKS": "2", "OMPI_MCA_mpi_yield_when_idle": "1"}
-    return subprocess.Popen(command, env={**os.environ, **ONE_THREAD, **variables})
+    return subprocess.Popen(command, env={**os.environ, **ONE_THREAD, **FULL_CORES})
 
 
 def step_times(run: Path) -> dict[int, float]:
@@ -128,23 +127,13 @@ def report(
         1: [t for s, t in times.items() if LOADED_FROM + EPOCH_STEPS < s <= LOADED_TO],
         0: [t for s, t in times.items() if s > LOADED_TO + EPOCH_STEPS],
     }
-    results = {}
-    for burners, name in ((1, "loaded"), (0, "free again")):
-        best = statistics.mean(static[burners])
-        ratio = statistics.median(after[burners]) / best
-        spread = [round(1e3 * value) for value in static[burners]]
-        print(f"{name}: {ratio:.3f} of a static run (its runs: {spread} ms; wanted at most 1.10)")
-        results[name] = round(ratio, 3)
-    worst = max(results.values())
-    result = {
-        "name": "dynamic_shares",
-        "ratio": worst,
-        "ceiling": 1.0,
-        "fraction_of_ceiling": round(1 / worst, 3),
-        "spread": sorted(results.values()),
-        "load": round(os.getloadavg()[0], 2),
-    }
-    print(json.dumps(result))
+    figures = []
+    for burners, change in ((1, "put on a rank"), (0, "taken away")):
+        ratios = [statistics.median(after[burners]) / seconds for seconds in static[burners]]
+        title = f"load {change}: step time over that of a static plan"
+        value = statistics.mean(ratios)
+        figures.append(Figure(title, value, min(ratios), max(ratios), at_most=1.1, ceiling=1.0))
+    publish("dynamic_shares", figures)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ bytes that a rank sends in a step are counted from the shapes of what travels.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -17,7 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from step import ONE_THREAD, WORKERS, Contender, ratio
+from contenders import FULL_CORES, ONE_THREAD, WORKERS, Contender, mpirun
+from figures import publish, ratio_figure
 
 BLOCK_STEPS = 4
 
@@ -30,15 +30,7 @@ def main() -> None:
         folder = Path(scratch)
         worker = [sys.executable, str(WORKERS / "heads_step.py"), scratch]
         subprocess.run([*worker, "make"], check=True, env={**os.environ, **ONE_THREAD})
-        mpirun = ["mpirun", "-n", "2", "--oversubscribe", "--bind-to", "none"]
-        mpirun += ["--allow-run-as-root"] if os.getuid() == 0 else []
-        contender = Contender(
-            "heads",
-            folder,
-            [[*mpirun, *worker]],
-            HVD_NOWCAST_RANKS="2",
-            OMPI_MCA_mpi_yield_when_idle="1",
-        )
+        contender = Contender("heads", folder, [[*mpirun(), *worker]], **FULL_CORES)
         try:
             times: dict[str, list[float]] = {"alone": [], "spread": []}
             for number in range(rounds + 1):
@@ -55,23 +47,15 @@ def main() -> None:
 def report(
     times: dict[str, list[float]], largest: float, heads: float, rest: float, sent: int
 ) -> None:
-    gain, least, most = ratio(times["alone"], times["spread"])
     ceiling = (heads + rest) / (largest + rest / 2)
     for name, found in times.items():
         print(f"{name:<8}{1e3 * statistics.median(found):7.0f} ms a step")
     print(f"heads {1e3 * heads:.0f} ms, on one rank {1e3 * largest:.0f}; rest {1e3 * rest:.0f}")
-    print(f"two ranks over one {gain:.3f} ({least:.3f} to {most:.3f}), ceiling {ceiling:.3f}")
-    print(f"of the ceiling {gain / ceiling:.3f} (wanted at least 0.9); a rank sends {sent} bytes")
-    result = {
-        "name": "heads",
-        "ratio": round(gain, 3),
-        "ceiling": round(ceiling, 3),
-        "fraction_of_ceiling": round(gain / ceiling, 3),
-        "spread": [round(least, 3), round(most, 3)],
-        "bytes_per_step": sent,
-        "load": round(os.getloadavg()[0], 2),
-    }
-    print(json.dumps(result))
+    print(f"a rank sends {sent} bytes in a step")
+    alone, spread = times["alone"], times["spread"]
+    title = "flood heads on two ranks over one"
+    gain = ratio_figure(title, alone, spread, 0.9 * ceiling, ceiling=ceiling)
+    publish("heads", [gain], bytes_per_step=sent)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from step import WORKERS, Contender, ratio
+from contenders import FULL_CORES, WORKERS, Contender, mpirun
+from figures import Figure, publish, ratio, ratio_figure
 
 from hvd_nowcast.parallel.balance import (
     RankCost,
@@ -34,6 +35,8 @@ GLOBAL_BATCH = 16
 BLOCK_STEPS = 4
 HELD_OUT, HELD_STEPS = 6, 6
 BURNERS = {1: 0, 2: 1, 4: 3}
+# Of the ceiling.
+WANTED = {2: 0.92, 4: 0.88}
 DEAD_BAND = 0.10
 
 
@@ -84,7 +87,7 @@ def report(found: dict[int, dict[str, object]]) -> None:
         f"{'slowed':>6}{'ratio':>7}{'ceiling':>9}{'gain':>7}{'of ceiling':>12}{'proportional':>14}"
     )
     print(header + "   shares       equal ms  ours ms  probe s  prediction error")
-    results = {}
+    figures = []
     for slowed, case in found.items():
         costs, plans, times = case["costs"], case["plans"], case["times"]
         gain, least, most = ratio(times["equal"], times["ours"])
@@ -98,32 +101,25 @@ def report(found: dict[int, dict[str, object]]) -> None:
             f"{other / ceiling:14.2f}   {shares:<10}{1e3 * statistics.median(times['equal']):11.0f}"
             f"{1e3 * statistics.median(times['ours']):9.0f}{case['probe_seconds']:9.1f}  {errors}"
         )
-        results[slowed] = {
-            "ratio": round(gain, 3),
-            "ceiling": round(ceiling, 3),
-            "fraction_of_ceiling": round(gain / ceiling, 3),
-            "spread": [round(least, 3), round(most, 3)],
-        }
-    load = round(os.getloadavg()[0], 2)
-    print(json.dumps({"name": "heterogeneous", **results[2], "cases": results, "load": load}))
+        if slowed == 1:
+            title = "equal ranks: step time over that of equal shares"
+            figures.append(ratio_figure(title, times["ours"], times["equal"], at_most=1.02))
+        else:
+            title = f"unequal ranks, speed ratio {speed_ratio:.1f}: gain over equal shares"
+            wanted = WANTED[slowed] * ceiling
+            figures.append(Figure(title, gain, least, most, wanted, ceiling=ceiling))
+    equal, *unequal = figures
+    publish("heterogeneous", [*unequal, equal])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
     options = parser.parse_args()
-    mpirun = ["mpirun", "-n", "2", "--oversubscribe", "--bind-to", "none"]
-    mpirun += ["--allow-run-as-root"] if os.getuid() == 0 else []
     found = {}
     with tempfile.TemporaryDirectory() as scratch:
         script = [sys.executable, str(WORKERS / "uneven_step.py"), scratch]
-        ranks = Contender(
-            "uneven",
-            Path(scratch),
-            [[*mpirun, *script]],
-            HVD_NOWCAST_RANKS="2",
-            OMPI_MCA_mpi_yield_when_idle="1",
-        )
+        ranks = Contender("uneven", Path(scratch), [[*mpirun(), *script]], **FULL_CORES)
         try:
             for slowed, count in BURNERS.items():
                 burners = start_burners(count)

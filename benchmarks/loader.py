@@ -14,8 +14,6 @@ ten times as large.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import resource
 import statistics
 import subprocess
@@ -26,6 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from figures import publish, ratio, ratio_figure
 
 FRAMES_IN, FRAMES_OUT, BATCH = 13, 12, 4
 SIDE = 384
@@ -171,7 +170,7 @@ def main() -> None:
 
 
 def report(speeds: dict[str, dict[str, list[float]]], memory: list[tuple[float, float]]) -> None:
-    result: dict[str, object] = {"name": "loader"}
+    figures = []
     print(f"{'float32 MB/s':<50}{'median':>8}{'min':>8}{'max':>8}")
     for dtype, found in speeds.items():
         for name, title in (
@@ -182,22 +181,12 @@ def report(speeds: dict[str, dict[str, list[float]]], memory: list[tuple[float, 
             values = found[name]
             middle = statistics.median(values)
             print(f"{title:<50}{middle:8.0f}{min(values):8.0f}{max(values):8.0f}")
-        ratios = [a / b for a, b in zip(found["loader"], found["raw"], strict=True)]
-        ceilings = [a / b for a, b in zip(found["stored"], found["raw"], strict=True)]
-        result[dtype] = {
-            "ratio": round(statistics.median(ratios), 3),
-            "ceiling": round(statistics.median(ceilings), 3),
-            "spread": [round(min(ratios), 3), round(max(ratios), 3)],
-        }
-    for dtype in speeds:
-        print(f"loader / read(), {dtype} shards: {result[dtype]} (wanted at least 0.6)")
-    growth = statistics.median(large / small for small, large in memory)
-    print(
-        f"peak memory, archive x 10: {growth:.3f} times "
-        f"({memory[0][0]:.0f} -> {memory[0][1]:.0f} MB; wanted at most 1.05)"
-    )
-    result |= {"memory_growth": round(growth, 4), "load": round(os.getloadavg()[0], 2)}
-    print(json.dumps(result))
+        ceiling = ratio(found["stored"], found["raw"])[0]
+        title = f"loader over read() of float32, {dtype} shards"
+        figures.append(ratio_figure(title, found["loader"], found["raw"], 0.6, ceiling=ceiling))
+    small, large = zip(*memory, strict=True)
+    title = "memory of the loader, archive ten times as large"
+    publish("loader", [*figures, ratio_figure(title, large, small, at_most=1.05, ceiling=1.0)])
 
 
 if __name__ == "__main__":

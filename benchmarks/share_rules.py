@@ -14,14 +14,12 @@ that under sums. Under sums the division changes nothing, which is the ceiling: 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import tensorflow as tf
+from figures import publish, ratio, ratio_figure
 
 from hvd_nowcast.config import NowcastConfig, config_from_dict
 from hvd_nowcast.parallel.communicator import SingleProcess
@@ -91,17 +89,12 @@ def report(losses: dict[tuple[str, int], list[float]]) -> None:
         shares = f"{first}-{BATCH - first}"
         spread = f"{min(values):.4f} to {max(values):.4f}"
         print(f"{rule:<8}{shares:<9}{statistics.mean(values):.4f}, {spread}")
-    ratios = [m / s for m, s in zip(losses["means", 15], losses["sums", 15], strict=True)]
-    same = [a / b for a, b in zip(losses["sums", 15], losses["sums", 8], strict=True)]
-    result = {
-        "name": "share_rules",
-        "ratio": round(statistics.median(ratios), 4),
-        "ceiling": round(statistics.median(same), 4),
-        "fraction_of_ceiling": round(statistics.median(same) / statistics.median(ratios), 4),
-        "spread": [round(float(np.min(ratios)), 4), round(float(np.max(ratios)), 4)],
-        "load": round(os.getloadavg()[0], 2),
-    }
-    print(json.dumps(result))
+    same = ratio(losses["sums", 15], losses["sums", 8])[0]
+    title = "validation loss with plain averages of gradients at shares 15-1 over ours"
+    publish(
+        "share_rules",
+        [ratio_figure(title, losses["means", 15], losses["sums", 15], ceiling=same)],
+    )
 
 
 if __name__ == "__main__":

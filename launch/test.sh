@@ -12,4 +12,6 @@ ruff check .
 ruff format --check .
 mypy
 lint-imports
-python -m pytest
+# Unit tests share the cores; those with ranks need them all.
+python -m pytest -n auto --maxprocesses 4 --dist worksteal tests/unit
+python -m pytest tests/parallel tests/system

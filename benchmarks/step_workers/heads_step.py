@@ -77,6 +77,7 @@ def main() -> None:
 
     from hvd_nowcast.parallel.communicator import Communicator, SingleProcess
     from hvd_nowcast.parallel.startup import connect
+    from hvd_nowcast.parallel.traffic import Placement, sent_per_step
     from hvd_nowcast.training.flood import FloodTask
     from hvd_nowcast.training.loop import set_seed
     from hvd_nowcast.training.run_folder import RunFolder
@@ -118,15 +119,8 @@ def main() -> None:
         seconds = head_seconds()
         owned = [sum(seconds[b] for b in branches.branches_of(place)) for place in (0, 1)]
         whole = statistics.median(timed(lambda: tasks["alone"][1].train(batch, 1e-3), 7))
-        network = tasks["spread"][0].network
-        heads = {id(v) for h in network.heads for v in h.trainable_variables}
-        shared = [v for v in network.model.trainable_variables if id(v) not in heads]
-        shared += network.shared
-        width = network.heads[0].output.shape[-1]
-        steps = FRAMES_IN + FRAMES_OUT
-        features = len(branches.mine) * width * BATCH * steps
-        back = len(branches.owners) * width * (BATCH // 2) * steps
-        sent = 4 * (features + back + sum(int(np.prod(v.shape)) for v in shared))
+        placement = Placement("branch", 2)
+        sent = max(sent_per_step(tasks["spread"][0].sizes, 2, placement, branches.owners, BATCH))
         return [max(owned), sum(seconds), max(0.0, whole - sum(seconds)), sent]
 
     def run(variant: str, count: int) -> list[float] | None:

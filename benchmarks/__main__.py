@@ -1,0 +1,141 @@
+"""All benchmarks, and the table in README: ``python -m benchmarks [--quick] [NAME...]``.
+
+Each benchmark runs by itself, one after the other. What it found is kept in
+``runs/benchmarks/NAME.json`` with machine and date, beside a figure; README's table is written from
+all that is kept there. A busy machine is refused: its figures would be those of something else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+from figures import Figure  # noqa: E402 - the scripts import each other as scripts
+from machine import QUIET_LOAD, describe_machine, load_share  # noqa: E402
+
+KEPT = HERE.parent / "runs/benchmarks"
+README = HERE.parent / "README.md"
+BEGIN, END = "<!-- made by python -m benchmarks -->", "<!-- end of the table -->"
+# In the order of the issues they belong to; those without --quick are quick.
+NAMES = (
+    "loader",
+    "build",
+    "throughput",
+    "forecast",
+    "step",
+    "scaling",
+    "checkpoint",
+    "heterogeneous",
+    "dynamic_shares",
+    "share_rules",
+    "heads",
+)
+ALWAYS_WHOLE = ("dynamic_shares",)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    parser.add_argument("--no-readme", action="store_true", help="leave README as it is")
+    options = parser.parse_args()
+    unknown = sorted(set(options.names) - set(NAMES))
+    if unknown:
+        parser.error(f"there is no benchmark {unknown[0]}: choose from {', '.join(NAMES)}")
+    if (load := load_share()) > QUIET_LOAD:
+        print(f"the machine is busy: a load of {load:.2f} a core. Try again when it is idle")
+        return 1
+    failed = [name for name in options.names or NAMES if not run(name, options.quick)]
+    if not options.no_readme:
+        write_table()
+    for name in failed:
+        print(f"{name} failed: see above", file=sys.stderr)
+    return len(failed)
+
+
+def run(name: str, quick: bool) -> bool:
+    """Run a benchmark and keep what it found; whether it ended well."""
+    print(f"\n== {name}", flush=True)
+    command = [sys.executable, str(HERE / f"{name}.py")]
+    command += ["--quick"] if quick and name not in ALWAYS_WHOLE else []
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    line = ""
+    for line in process.stdout:
+        if not line.startswith("{"):
+            print(line, end="", flush=True)
+    if process.wait():
+        return False
+    found = json.loads(line)
+    found |= {"machine": describe_machine(), "date": f"{datetime.date.today()}", "quick": quick}
+    KEPT.mkdir(parents=True, exist_ok=True)
+    (KEPT / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    draw(found, KEPT / f"{name}.png")
+    return True
+
+
+def draw(found: dict, path: Path) -> None:
+    """A bar with its spread for each figure, its ceiling, and what is wanted."""
+    from hvd_nowcast.plots.style import new_figure, save_figure
+
+    figures = [Figure(**one) for one in found["figures"]]
+
+    def bars():  # noqa: ANN202 - a figure of matplotlib
+        figure = new_figure(8, 1.0 + 0.6 * len(figures))
+        axes = figure.subplots()
+        for row, one in enumerate(figures):
+            axes.barh(row, one.value, height=0.5, color="tab:blue" if one.met else "tab:orange")
+            axes.plot([one.least, one.most], [row, row], color="black", linewidth=1.5)
+            for limit, style in ((one.at_least, "-"), (one.at_most, "-"), (one.ceiling, ":")):
+                if limit is not None:
+                    axes.vlines(limit, row - 0.35, row + 0.35, color="black", linestyles=style)
+        axes.set_yticks(range(len(figures)), [one.title for one in figures], fontsize=8)
+        axes.invert_yaxis()
+        axes.set_xlim(left=0)
+        axes.set_xlabel("measured, and its spread; solid line: wanted; dotted line: ceiling")
+        axes.set_title(f"{found['name']}, {found['date']}, {found['machine']}", fontsize=8)
+        return figure
+
+    save_figure(bars, path)
+
+
+def write_table() -> None:
+    """Put all that is kept into README."""
+    text = README.read_text()
+    if BEGIN not in text or END not in text:
+        raise SystemExit(f"{README} has no lines '{BEGIN}' and '{END}' to put the table between")
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    README.write_text(f"{before}{BEGIN}\n{table(kept())}\n{END}{after}")
+    print(f"\n{README.name} has the table of {', '.join(found['name'] for found in kept())}")
+
+
+def kept() -> list[dict]:
+    """What is kept, in the order of the benchmarks."""
+    files = [KEPT / f"{name}.json" for name in NAMES]
+    return [json.loads(file.read_text()) for file in files if file.exists()]
+
+
+def table(results: list[dict]) -> str:
+    """Markdown, a row for each figure."""
+    rows = ["| benchmark | measured | ceiling | wanted | |", "|---|---|---|---|---|"]
+    for found in results:
+        for one in (Figure(**one) for one in found["figures"]):
+            ceiling = "" if one.ceiling is None else f"{one.ceiling:.2f}"
+            measured = f"{one.value:.3g} ({one.least:.3g} to {one.most:.3g})"
+            rows.append(f"| {one.title} | {measured} | {ceiling} | {one.wanted} | {one.verdict} |")
+    machines = sorted({found["machine"] for found in results})
+    dates = sorted({found["date"] for found in results})
+    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    return "\n".join([f"{'; '.join(machines)}; {when}:", "", *rows])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
