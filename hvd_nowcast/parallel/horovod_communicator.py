@@ -43,20 +43,20 @@ class HorovodCommunicator:
 
     def group(self, groups: Sequence[Sequence[int]]) -> RankGroup:
         """The one of some groups that this rank belongs to; collective."""
-        found: RankGroup = SingleProcess()
-        for ranks in groups:
-            # Every rank announces every group, in the same order.
-            together = self._process_set(tuple(ranks)) if len(ranks) > 1 else None
-            if self.rank in ranks and together is not None:
-                found = HorovodGroup(self._horovod, together, len(ranks))
-        return found
+        some = [tuple(ranks) for ranks in groups if 1 < len(ranks) < self.size]
+        if unknown := [ranks for ranks in some if ranks not in self._sets]:
+            self._restart_with(unknown)
+        (mine,) = (tuple(ranks) for ranks in groups if self.rank in ranks)
+        if len(mine) == 1:
+            return SingleProcess()
+        together = self._sets.get(mine, self._horovod.global_process_set)
+        return HorovodGroup(self._horovod, together, len(mine))
 
-    def _process_set(self, ranks: tuple[int, ...]) -> Any:
-        if len(ranks) == self.size:
-            return self._horovod.global_process_set
-        if ranks not in self._sets:  # Horovod refuses a second set of the same ranks.
-            self._sets[ranks] = self._horovod.add_process_set(list(ranks))
-        return self._sets[ranks]
+    def _restart_with(self, groups: Sequence[tuple[int, ...]]) -> None:
+        # Horovod allows new sets of ranks later too, but then asks for them in every cycle.
+        self._horovod.shutdown()
+        self._sets |= {ranks: self._horovod.ProcessSet(list(ranks)) for ranks in groups}
+        self._horovod.init(comm=self._world, process_sets=list(self._sets.values()))
 
     def broadcast_variables(self, variables: Sequence[Any], root: int = 0) -> None:
         """Give every rank the values that one of them has."""

@@ -41,8 +41,6 @@ def connect(environment: Mapping[str, str], timeline: Path | None = None) -> Com
         return SingleProcess()
     if timeline is not None:
         os.environ["HOROVOD_TIMELINE"] = str(timeline)
-    # Replicas of branches are made once the configuration is read.
-    os.environ["HOROVOD_DYNAMIC_PROCESS_SETS"] = "1"
     # mpi4py first: it then owns the life of MPI.
     mpi = _import("mpi4py.MPI")
     world = mpi.COMM_WORLD
