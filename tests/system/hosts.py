@@ -1,4 +1,4 @@
-"""Several hosts on one machine: network namespaces with an sshd in each, for ``mpirun`` across them.
+"""Several hosts on one machine: namespaces with an sshd in each, for ``mpirun`` across them.
 
 Every host has a name, an address and a network card of its own; a switch joins them. Nothing of it
 is seen outside, and it all vanishes with the processes that hold the namespaces. Root is needed.
@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -46,8 +45,6 @@ Host *
   UserKnownHostsFile /dev/null
   LogLevel ERROR
   ConnectTimeout 5
-  ServerAliveInterval 3
-  ServerAliveCountMax 3
 """
 
 
@@ -250,17 +247,6 @@ def _sshd(host: Host, folder: Path) -> Iterator[None]:
 
 def _ours(name: str) -> bool:
     """Whether a variable belongs to the ranks of a job on another host."""
-    prefixes = ("HVD_", "HOROVOD_", "OMP_", "TF_", "OMPI_", "HDF5_")
+    prefixes = ("HVD_", "HOROVOD_", "OMP_", "TF_", "OMPI_", "PRTE_", "HDF5_")
     return name.startswith(prefixes) or name in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")
 
-
-if __name__ == "__main__":
-    # Try it by hand: python tests/system/hosts.py COMMAND...
-    import tempfile
-
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        open_hosts(2, Path(scratch) / "ssh") as two,
-    ):
-        job = two.mpirun(sys.argv[1:], os.environ)
-        print(job.communicate()[0], two.bytes_sent("host-1"), two.bytes_sent("host-2"))

@@ -1,0 +1,112 @@
+"""The batch scripts on a real Slurm cluster of two nodes, made for the test."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.conftest import REPOSITORY
+from tests.system.slurm import SlurmCluster, missing_for_slurm, open_cluster
+
+pytestmark = [pytest.mark.system, pytest.mark.slow]
+
+SETTINGS = [
+    "training.steps=60",
+    "training.checkpoint_every=10",
+    "training.validation_samples=3",
+    "data.synthetic.frames=80",
+]
+TINY = ["configs/tiny.yaml", *(word for setting in SETTINGS for word in ("--set", setting))]
+TWO_NODES = ["--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=1"]
+ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
+# Slurm looks at time limits twice a minute.
+SIGNAL_SECONDS = 45.0
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
+    if reason := missing_for_slurm():
+        pytest.skip(f"NO SLURM TEST: {reason}")
+    with open_cluster(tmp_path_factory.mktemp("cluster") / "slurm", ["fast", "slow"]) as found:
+        yield found
+
+
+def environment(**more: str) -> dict[str, str]:
+    """As in the shell of a user: no launcher, threads left to launch/env.sh."""
+    strange = ("OMPI_", "PMIX_", "PRTE_", "SLURM_", "OMP_NUM", "TF_NUM")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(strange)}
+    return {**kept, "HVD_NOWCAST_ROOT": str(REPOSITORY), **more}
+
+
+def final(run: Path) -> dict[str, object]:
+    content: dict[str, object] = json.loads((run / "final.json").read_text())
+    return content
+
+
+def wait_for(what: str, path: Path, seconds: float) -> None:
+    limit = time.monotonic() + seconds
+    while not (path.exists() and what in path.read_text()):
+        text = path.read_text() if path.exists() else "no such file"
+        assert time.monotonic() < limit, f"no {what!r} in {path}: {text}"
+        time.sleep(0.05)
+
+
+def ranks_of(run: Path) -> list[int]:
+    """Process numbers of the ranks that train a run."""
+    found = subprocess.run(
+        ["pgrep", "-f", f"python.*hvd-nowcast train.*--run {run} "],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return [int(number) for number in found.stdout.split()]
+
+
+def test_a_job_at_its_limit_goes_on_in_another_and_ends_as_on_one_machine(
+    cluster: SlurmCluster, tmp_path: Path
+) -> None:
+    run, log = tmp_path / "run", tmp_path / "job.log"
+    job = cluster.submit(
+        [*TWO_NODES, "--signal=B:USR1@119", f"--output={log}", "launch/train.sbatch", *TINY]
+        + ["--run", str(run), "--set", "training.seed=0"],
+        environment(),
+        REPOSITORY,
+    )
+    wait_for('"step": 10', run / "metrics.jsonl", 120)
+    # Training waits until Slurm has sent the signal, however fast this machine is.
+    ranks = ranks_of(run)
+    for number in ranks:
+        os.kill(number, signal.SIGSTOP)
+    minutes = int(cluster.state(job)["RunTime"].split(":")[1]) + 1
+    cluster.call("scontrol", "update", f"JobId={job}", f"TimeLimit={minutes}")
+    whole = tmp_path / "whole"
+    subprocess.run(
+        ["launch/local.sh", "2", *TINY, "--run", str(whole)],
+        cwd=REPOSITORY,
+        env=environment(),
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    wait_for("a signal: asking for an end", log, SIGNAL_SECONDS)
+    cluster.call("scontrol", "update", f"JobId={job}", "TimeLimit=60")
+    for number in ranks:
+        os.kill(number, signal.SIGCONT)
+    state = cluster.wait(job, ENDED, 120)
+    text = log.read_text()
+    assert state["JobState"] == "COMPLETED", text
+    assert len(ranks) == 2, text
+    assert state["Restarts"] == "1"
+    assert state["NodeList"] == "node[1-2]"
+    assert text.count("error: stopped by SIGUSR1") == 1, text
+    assert "restart 1, on node[1-2], from step-000000" in text
+    assert "resuming" in text
+    for name in ("fingerprint", "loss", "best_loss", "steps"):
+        assert final(run)[name] == final(whole)[name]
