@@ -110,3 +110,41 @@ def test_a_job_at_its_limit_goes_on_in_another_and_ends_as_on_one_machine(
     assert "resuming" in text
     for name in ("fingerprint", "loss", "best_loss", "steps"):
         assert final(run)[name] == final(whole)[name]
+
+
+def submit_and_wait(
+    cluster: SlurmCluster, log: Path, arguments: list[str], **variables: str
+) -> tuple[dict[str, str], str]:
+    """Run a batch script to its end: state of the job, and its log."""
+    job = cluster.submit([f"--output={log}", *arguments], environment(**variables), REPOSITORY)
+    state = cluster.wait(job, ENDED, 120)
+    return state, log.read_text()
+
+
+def test_srun_starts_the_ranks_by_pmix(cluster: SlurmCluster, tmp_path: Path) -> None:
+    if "pmix" not in cluster.call("srun", "--mpi=list"):
+        pytest.skip("NO PMIX TEST: apt-get install libpmix2")
+    run = tmp_path / "run"
+    node = ["--nodes=1", "--ntasks-per-node=2", "--cpus-per-task=1"]
+    command = [*node, "launch/train.sbatch", *TINY, "--run", str(run)]
+    state, text = submit_and_wait(cluster, tmp_path / "job.log", command, MPI_TYPE="pmix")
+    assert state["JobState"] == "COMPLETED", text
+    assert final(run)["ranks"] == 2
+
+
+def test_two_kinds_of_node_in_one_job(cluster: SlurmCluster, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = ["--ntasks-per-node=1", "--cpus-per-task=1", "launch/train_het.sbatch", *TINY]
+    state, text = submit_and_wait(cluster, tmp_path / "job.log", [*command, "--run", str(run)])
+    assert state["JobState"] == "COMPLETED", text
+    assert state["NodeList"] == "node[1-2]"
+    (plan,) = final(run)["shares"]  # type: ignore[misc]
+    assert sum(plan["shares"]) == 4, plan
+
+
+def test_a_job_that_fails_is_not_run_again(cluster: SlurmCluster, tmp_path: Path) -> None:
+    command = [*TWO_NODES, "launch/train.sbatch", "absent.yaml", "--run", str(tmp_path / "run")]
+    state, text = submit_and_wait(cluster, tmp_path / "job.log", command)
+    assert (state["JobState"], state["ExitCode"]) == ("FAILED", "2:0"), text
+    assert state["Restarts"] == "0"
+    assert text.count("error:") == 1
