@@ -85,7 +85,7 @@ train() {
             "Continue from the last checkpoint: the same command with --resume"
         return 8
     fi
-    if [ "$status" -gt 128 ] && [ "$status" -ne "$TOO_EARLY" ]; then
+    if [ "$status" -gt 128 ] && [ "$status" -le 192 ] && [ "$status" -ne "$TOO_EARLY" ]; then
         say "error: a rank was ended by signal $((status - 128)), as happens without enough" \
             "memory; the lines above say which. Continue from the last checkpoint: the same" \
             "command with --resume"

@@ -4,7 +4,7 @@ Every host has a name, an address and a network card of its own; a switch joins 
 is seen outside, and it all vanishes with the processes that hold the namespaces. Root is needed.
 
 >>> with open_hosts(2, folder) as hosts:
-...     hosts.mpirun(["hvd-nowcast", "train", ...])
+...     job = hosts.start(["mpirun", "--host", hosts.slots(), "hvd-nowcast", ...], os.environ)
 ...     hosts.bytes_sent("host-1")
 ...     hosts.cut("host-2")
 """
@@ -101,37 +101,36 @@ class Hosts:
         self.hosts = list(hosts)
         self._folder = folder
 
-    def mpirun(
-        self,
-        arguments: Sequence[str],
-        environment: Mapping[str, str],
-        ranks_per_host: int = 1,
-        options: Sequence[str] = (),
+    @property
+    def variables(self) -> dict[str, str]:
+        """What makes ``mpirun`` start ranks on these hosts, whatever scheduler is around."""
+        return {
+            "PRTE_MCA_plm": "ssh",
+            "PRTE_MCA_plm_ssh_agent": f"ssh -F {self._folder}/ssh_config",
+            "PRTE_MCA_ras": "^slurm",
+            # Process numbers begin at 1 on every host, so what an earlier test left has our names.
+            "PRTE_MCA_prte_tmpdir_base": str(self._folder),
+        }
+
+    def slots(self, ranks_per_host: int = 1) -> str:
+        """The value of ``mpirun --host``."""
+        return ",".join(f"{host.name}:{ranks_per_host}" for host in self.hosts)
+
+    def start(
+        self, arguments: Sequence[str], environment: Mapping[str, str]
     ) -> subprocess.Popen[str]:
-        """Start a command on all hosts, from the first of them.
+        """Start a command on the first host, as its user would, in a process group of its own.
 
         Parameters
         ----------
         arguments
-            What every rank runs.
+            Such as ``mpirun --host a:1,b:1 COMMAND``, with the hosts of `slots`.
         environment
-            Of ``mpirun`` and of all ranks.
-        ranks_per_host
-            How many ranks on each.
-        options
-            More options of ``mpirun``.
+            Of that command; ``mpirun`` passes little of it on, see its ``-x``.
         """
-        slots = ",".join(f"{host.name}:{ranks_per_host}" for host in self.hosts)
-        command = ["mpirun", "--prtemca", "plm_ssh_agent", f"ssh -F {self._folder}/ssh_config"]
-        # A scheduler around the tests must not decide where the ranks go.
-        command += ["--prtemca", "plm", "ssh", "--prtemca", "ras", "^slurm"]
-        command += ["-n", str(ranks_per_host * len(self.hosts)), "--host", slots]
-        command += ["--bind-to", "none", "--allow-run-as-root", *options]
-        # Ranks of other hosts see only what is passed on.
-        passed = [word for name in environment if _ours(name) for word in ("-x", name)]
         return subprocess.Popen(
-            self.hosts[0].command([*command, *passed, *arguments]),
-            env=dict(environment),
+            self.hosts[0].command(arguments),
+            env={**environment, **self.variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -243,10 +242,3 @@ def _sshd(host: Host, folder: Path) -> Iterator[None]:
     finally:
         server.terminate()
         server.wait()
-
-
-def _ours(name: str) -> bool:
-    """Whether a variable belongs to the ranks of a job on another host."""
-    prefixes = ("HVD_", "HOROVOD_", "OMP_", "TF_", "OMPI_", "PRTE_", "HDF5_")
-    return name.startswith(prefixes) or name in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")
-

@@ -74,9 +74,7 @@ class SlurmCluster:
         self.folder = folder
         self.variables = {"SLURM_CONF": str(folder / "slurm.conf")}
 
-    def submit(
-        self, arguments: Sequence[str], environment: Mapping[str, str], where: Path
-    ) -> str:
+    def submit(self, arguments: Sequence[str], environment: Mapping[str, str], where: Path) -> str:
         """Run ``sbatch`` in a folder; the number of the job."""
         printed = self.call("sbatch", "--parsable", *arguments, env=environment, cwd=where)
         return printed.strip()

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,8 +46,8 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "HVD_NOWCAST_ROOT": str(REPOSITORY), **more}
 
 
-def final(run: Path) -> dict[str, object]:
-    content: dict[str, object] = json.loads((run / "final.json").read_text())
+def final(run: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((run / "final.json").read_text())
     return content
 
 
@@ -138,7 +139,7 @@ def test_two_kinds_of_node_in_one_job(cluster: SlurmCluster, tmp_path: Path) -> 
     state, text = submit_and_wait(cluster, tmp_path / "job.log", [*command, "--run", str(run)])
     assert state["JobState"] == "COMPLETED", text
     assert state["NodeList"] == "node[1-2]"
-    (plan,) = final(run)["shares"]  # type: ignore[misc]
+    (plan,) = final(run)["shares"]
     assert sum(plan["shares"]) == 4, plan
 
 
