@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hvd_nowcast import __version__, console
-from hvd_nowcast.errors import HvdNowcastError
+from hvd_nowcast.errors import HvdNowcastError, ParallelError
 
 if TYPE_CHECKING:
     from hvd_nowcast.shards.split import SplitRule
@@ -311,11 +312,30 @@ def report(run: Path) -> None:
 
 @program.command()
 @click.option("--full", is_flag=True, help="Also start Horovod and MPI, which takes seconds.")
-def info(full: bool) -> None:
-    """Show versions, MPI, threads, disk space and what is missing."""
-    from hvd_nowcast.information import collect
+@click.option("--check", is_flag=True, help="Start two ranks and name what a job would stumble on.")
+def info(full: bool, check: bool) -> None:
+    """Show versions, MPI, threads, disk space and what is missing.
 
+    \b
+    With --check: modules in the wrong order, two MPIs, ranks that do not see each other, a full
+    TMPDIR, missing munge or PMIx. Status 8 when there is any.
+    """
+    from hvd_nowcast.information import collect
+    from hvd_nowcast.parallel.launcher import find_launch
+
+    if check:
+        from hvd_nowcast.diagnosis.facts import gather_facts
+        from hvd_nowcast.diagnosis.problems import find_problems, problem_table
+
+        facts = gather_facts(os.environ)
+    if find_launch(os.environ).rank > 0:
+        return
     console.say(console.table(["section", "what", "value", "remark"], collect(full)))
+    if check:
+        problems = find_problems(facts)
+        console.say("\n" + problem_table(problems))
+        if problems:
+            sys.exit(ParallelError.exit_status)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

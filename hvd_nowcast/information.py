@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -36,15 +37,6 @@ LITTLE_SPACE_GIB = 1.0
 LONGEST_DIFF = 200_000
 
 Row = list[object]
-
-_ASK_MPI = """
-from mpi4py import MPI
-import horovod.tensorflow as hvd
-print(MPI.Get_library_version().splitlines()[0].split(',')[0])
-print('yes' if hvd.mpi_built() else 'no')
-hvd.init()
-print('yes' if hvd.mpi_threads_supported() else 'no')
-"""
 
 
 def collect_versions() -> dict[str, str]:
@@ -150,17 +142,22 @@ def _disk() -> list[Row]:
 
 def _mpi() -> list[Row]:
     done = subprocess.run(
-        [sys.executable, "-c", _ASK_MPI], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-m", "hvd_nowcast.parallel.self_test"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
-    lines = done.stdout.split("\n")
-    if done.returncode or len(lines) < 3:
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode or not lines:
         reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        return [["MPI", "Horovod", "does not start", reason]]
-    library, built, threads = lines[:3]
+        return [["MPI", "mpi4py", "does not start", reason]]
+    found = json.loads(lines[0])
+    threads = found["threads"]
     return [
-        ["MPI", "library", library, ""],
-        ["MPI", "Horovod built with MPI", built, "" if built == "yes" else "build it again"],
-        ["MPI", "thread multiple", threads, "" if threads == "yes" else "use another MPI build"],
+        ["MPI", "library", found["library"], ""],
+        ["MPI", "Horovod", "cannot be used" if found["horovod"] else "starts", found["horovod"]],
+        ["MPI", "thread multiple", "yes" if threads else "no", "" if threads else "see --check"],
     ]
 
 

@@ -131,7 +131,12 @@ warn_before_limit() {
     local limit
     limit=$(qstat -f "$PBS_JOBID" | sed -n 's/^ *Resource_List.walltime = //p')
     limit=$(awk -F: '{ print $1 * 3600 + $2 * 60 + $3 }' <<<"$limit")
-    (sleep $((limit - $1)) && kill -USR1 $$) &
+    limit=$((limit - $1))
+    [ "$limit" -gt 0 ] || {
+        say "error: a walltime of more than $1 seconds is needed"
+        exit 2
+    }
+    { sleep "$limit" && kill -USR1 $$; } &
     # shellcheck disable=SC2064 # the number of now
     trap "kill $! 2>/dev/null || true" EXIT
 }

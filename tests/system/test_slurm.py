@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from hvd_nowcast.diagnosis.facts import gather_facts
+from hvd_nowcast.diagnosis.problems import find_problems
 from tests.system.conftest import REPOSITORY
 from tests.system.slurm import SlurmCluster, missing_for_slurm, open_cluster
 
@@ -149,3 +151,18 @@ def test_a_job_that_fails_is_not_run_again(cluster: SlurmCluster, tmp_path: Path
     assert (state["JobState"], state["ExitCode"]) == ("FAILED", "2:0"), text
     assert state["Restarts"] == "0"
     assert text.count("error:") == 1
+
+
+def problems_seen(variables: dict[str, str]) -> set[str]:
+    # Without an mpirun on the PATH, which would start ranks and is not asked about here.
+    seen = gather_facts({"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **variables})
+    return {problem.what for problem in find_problems(seen)} - {"no MPI"}
+
+
+def test_the_check_finds_munge_and_pmix_missing(cluster: SlurmCluster, tmp_path: Path) -> None:
+    offers = cluster.call("srun", "--mpi=list")
+    assert problems_seen(cluster.variables) == (set() if "pmix" in offers else {"PMIx"})
+    settings = (cluster.folder / "slurm.conf").read_text()
+    dead = tmp_path / "slurm.conf"
+    dead.write_text(settings.replace("munge.socket", "no.socket"))
+    assert problems_seen({"SLURM_CONF": str(dead)}) == {"munge"}

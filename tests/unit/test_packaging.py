@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,10 @@ import hvd_nowcast
 from hvd_nowcast.cli import program
 
 REPOSITORY = Path(__file__).parents[2]
-SCRIPTS = sorted((REPOSITORY / "launch").glob("*.sh")) + [REPOSITORY / ".ci/run"]
+LAUNCH = REPOSITORY / "launch"
+SOURCED = ("env.sh", "job.sh")
+BATCH = sorted([*LAUNCH.glob("*.sbatch"), *LAUNCH.glob("*.pbs"), *LAUNCH.glob("*.lsf")])
+SCRIPTS = [*sorted(LAUNCH.glob("*.sh")), *BATCH, REPOSITORY / ".ci/run"]
 INSTALLED_EXTRAS = (
     "cpu",
     "hpc",
@@ -75,7 +79,7 @@ def test_the_conda_environment_asks_for_the_same() -> None:
             name, limits = re.match(r"([A-Za-z0-9_-]+)(.*)", line).groups()  # type: ignore[union-attr]
             conda[canonicalize_name(name)] = limits
     renamed = {"tensorflow-cpu": "tensorflow", "opencv-python-headless": "opencv"}
-    for requirement in requirements("cpu", "hpc", "verify", "plot", "convert", "tensorboard"):
+    for requirement in requirements(*(name for name in INSTALLED_EXTRAS if name != "dev")):
         name = canonicalize_name(renamed.get(requirement.name, requirement.name))
         assert name in conda, f"environment.yml lacks {name}"
         ours = {str(part) for part in requirement.specifier}
@@ -95,9 +99,44 @@ def test_one_version() -> None:
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
 def test_scripts_parse(path: Path) -> None:
     subprocess.run(["bash", "-n", str(path)], check=True)
-    if path.name != "env.sh":
+    if path.name not in SOURCED:
         assert os.access(path, os.X_OK)
         assert "set -euo pipefail" in path.read_text()
+
+
+@pytest.mark.parametrize("path", BATCH, ids=lambda path: path.name)
+def test_batch_scripts_share_their_shell(path: Path) -> None:
+    text = path.read_text()
+    assert re.search(r'^source "\$\{HVD_NOWCAST_ROOT:-\$\w+\}/launch/job.sh"$', text, re.MULTILINE)
+    code = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert len(code) <= 10, "what two scripts need belongs into launch/job.sh"
+
+
+def module_lines(text: str) -> list[tuple[str, ...]]:
+    """What a module file does, its Lua and its Tcl form alike."""
+    words = r"whatis|conflict|setenv|prepend[-_]path|prereq"
+    found = []
+    for line in re.findall(rf"^ *(?:module-)?({words})\b(.*)$", text, re.MULTILINE):
+        plain = re.sub(r"pathJoin|file join|[][()$\",]|\.\.", " ", " ".join(line))
+        found.append(tuple(plain.replace("-", "_").split()))
+    return found
+
+
+def test_both_forms_of_the_module_say_the_same() -> None:
+    folder = REPOSITORY / "modules/hvd_nowcast"
+    version = hvd_nowcast.__version__
+    assert {file.name for file in folder.iterdir()} == {version, f"{version}.lua"}
+    tcl, lua = ((folder / name).read_text() for name in (version, f"{version}.lua"))
+    assert module_lines(tcl) == module_lines(lua)
+    assert {line[0] for line in module_lines(lua)} == {
+        "whatis", "conflict", "setenv", "prepend_path", "prereq",
+    }  # fmt: skip
+    helps = [
+        re.search(r"\nTrain, verify.*?after this one\.\n", text, re.DOTALL) for text in (tcl, lua)
+    ]
+    assert helps[0] and helps[1] and helps[0].group() == helps[1].group()
+    for text in (tcl, lua):
+        assert set(re.findall(r"\b\d+\.\d+\.\d+\b", text)) == {version}
 
 
 def sourced(**variables: str) -> dict[str, str]:
@@ -117,12 +156,37 @@ def test_env_sets_what_is_unset_and_keeps_what_is_set() -> None:
 
 
 def test_env_follows_the_slurm_allocation() -> None:
-    found = sourced(SLURM_NTASKS_PER_NODE="4", SLURM_CPUS_ON_NODE="4", SLURM_CPUS_PER_TASK="1")
+    slurm = {"SLURM_JOB_ID": "7", "SLURM_CPUS_ON_NODE": "4"}
+    found = sourced(**slurm, SLURM_NTASKS_PER_NODE="4", SLURM_CPUS_PER_TASK="1")
     assert found["OMP_NUM_THREADS"] == "1"
     assert found["OMPI_MCA_mpi_yield_when_idle"] == "1"
-    roomy = sourced(SLURM_NTASKS_PER_NODE="4", SLURM_CPUS_ON_NODE="64")
-    assert roomy["OMP_NUM_THREADS"] == "16"
+    roomy = sourced(SLURM_JOB_ID="7", SLURM_TASKS_PER_NODE="4(x2),1", SLURM_CPUS_ON_NODE="64")
+    assert roomy["OMP_NUM_THREADS"] == roomy["TF_NUM_INTRAOP_THREADS"] == "16"
     assert "OMPI_MCA_mpi_yield_when_idle" not in roomy
+
+
+def test_env_follows_the_pbs_allocation(tmp_path: Path) -> None:
+    host = socket.gethostname().split(".")[0]
+    nodes = tmp_path / "nodes"
+    nodes.write_text(f"{host}.site.org\n" * 4 + "other\n" * 2)
+    assert sourced(PBS_NODEFILE=str(nodes), NCPUS="32")["OMP_NUM_THREADS"] == "8"
+    # PBS sets it itself where the job asked for ompthreads.
+    found = sourced(PBS_NODEFILE=str(nodes), NCPUS="32", OMP_NUM_THREADS="2")
+    assert found["TF_NUM_INTRAOP_THREADS"] == "2"
+
+
+def test_env_follows_the_lsf_allocation() -> None:
+    found = sourced(LSB_MCPU_HOSTS="node1 4 node2 4")
+    assert found["OMP_NUM_THREADS"] == "1"
+    assert found["OMPI_MCA_mpi_yield_when_idle"] == "1"
+
+
+def test_env_gives_up_a_lost_host_before_the_watchdog() -> None:
+    found = sourced()
+    seconds, between, times = (
+        int(found[f"PRTE_MCA_oob_tcp_keepalive_{name}"]) for name in ("time", "intvl", "probes")
+    )
+    assert seconds + between * times <= 120
 
 
 def options_of(command: click.Command, name: str = "") -> dict[str, set[str]]:
@@ -145,7 +209,7 @@ def test_a_new_option_is_a_decision() -> None:
         "forecast": inputs | {"--input", "--out", "--plot", "--time", "--rain"},
         "compare-parallel": {"--run", "--set", "--steps"},
         "report": set(),
-        "info": {"--full"},
+        "info": {"--full", "--check"},
     }
 
 
