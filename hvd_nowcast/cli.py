@@ -134,6 +134,28 @@ def check(folder: Path, quarantine: bool) -> None:
         sys.exit(3)
 
 
+@shards.command("stage")
+@click.argument("folder", type=INPUTS)
+@click.option("--to", "target", required=True, type=INPUTS, help="Folder on a disk of the node.")
+@click.option("--config", type=INPUTS, help="The run that will read the copy.")
+@click.option("--set", "overrides", multiple=True, help="section.key=value, may be repeated.")
+def stage(folder: Path, target: Path, config: Path | None, overrides: tuple[str, ...]) -> None:
+    """Copy shards to a disk of every node of a job, checked by their checksums.
+
+    \b
+    Inside the job, with as many ranks as training; one rank of each node copies:
+      mpirun hvd-nowcast shards stage data/mine --to $TMPDIR/mine --config CONFIG
+      mpirun hvd-nowcast train CONFIG --run RUN --resume --shards $TMPDIR/mine
+    Training never reads the test split, which is left out. With --config a node gets only the
+    shards that its own ranks read, by the order of samples: in a run of many epochs these are
+    nearly all, whatever data.locality is, because every rank may draw any window.
+    """
+    from hvd_nowcast.stage import stage as stage_job
+
+    for line in stage_job(folder, target, config, overrides):
+        console.say(line)
+
+
 @program.command()
 @click.argument("config", type=INPUTS)
 @click.option("--run", "run_folder", required=True, type=INPUTS, help="Folder of this run.")
@@ -146,6 +168,7 @@ def check(folder: Path, quarantine: bool) -> None:
     type=INPUTS,
     help="File for Horovod's timeline, a Chrome trace.",
 )
+@click.option("--shards", type=INPUTS, help="Copy of the shards to read, see shards stage.")
 def train(
     config: Path,
     run_folder: Path,
@@ -153,6 +176,7 @@ def train(
     resume: bool,
     locality: int | None,
     timeline: Path | None,
+    shards: Path | None,
 ) -> None:
     """Train the model that CONFIG describes into a run folder.
 
@@ -165,7 +189,7 @@ def train(
 
     if locality is not None:
         overrides = (*overrides, f"data.locality={locality}")
-    final = train_job(config, run_folder, overrides, resume, timeline)
+    final = train_job(config, run_folder, overrides, resume, timeline, shards)
     if final is None:
         return
     console.say(

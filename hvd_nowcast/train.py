@@ -25,6 +25,7 @@ def train(
     overrides: Sequence[str] = (),
     resume: bool = False,
     timeline: Path | None = None,
+    shards: Path | None = None,
 ) -> dict[str, Any] | None:
     """Train the model of a configuration file together with all ranks that were launched.
 
@@ -40,6 +41,8 @@ def train(
         Continue from the newest checkpoint, on as many ranks as there are now.
     timeline
         Where Horovod writes its timeline.
+    shards
+        A copy of the shards of the configuration, to read instead of them.
 
     Returns
     -------
@@ -56,6 +59,10 @@ def train(
         run = RunFolder(folder, writable=communicator.rank == 0)
         if not from_first(communicator, lambda: _prepare(run, config, resume)):
             return None
+        if shards is not None:
+            # Not part of the run: the next job may have its copy elsewhere.
+            elsewhere = (*overrides, f"data.shards={shards}")
+            config = on_all(communicator, lambda: load_config(config_file, elsewhere))
         return _train(config, run, communicator, job)
 
 

@@ -166,16 +166,21 @@ def open_nowcast(config: NowcastConfig, run: RunFolder) -> NowcastTask:
     return NowcastTask(config, manifest, scaling, readers["train"], readers["validation"], pool)
 
 
-def _scaling(manifest: Manifest, pool: ReaderPool, run: RunFolder) -> Scaling:
-    if run.has("scaler.json"):
-        return scaling_from_dict(run.read_json("scaler.json"))
+def scaling_frames(manifest: Manifest) -> list[tuple[str, int]]:
+    """Training frames that the scaling is fitted to: file, and number in it."""
     places = [
         (entry.file, frame)
         for entry in manifest.shards
         if entry.split == "train"
         for frame in range(entry.frames)
     ]
-    chosen = [places[i] for i in spread_evenly(len(places), SCALING_FRAMES)]
+    return [places[i] for i in spread_evenly(len(places), SCALING_FRAMES)]
+
+
+def _scaling(manifest: Manifest, pool: ReaderPool, run: RunFolder) -> Scaling:
+    if run.has("scaler.json"):
+        return scaling_from_dict(run.read_json("scaler.json"))
+    chosen = scaling_frames(manifest)
     frames = (pool.read_codes(file, frame, frame + 1) for file, frame in chosen)
     wet = QUANTITIES[manifest.quantity].wet_threshold
     scaling = fit_scaling(manifest.quantity, manifest.packing, wet, frames)

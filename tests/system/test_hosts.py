@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ SETTINGS = [
     "training.checkpoint_every=5",
     "training.validate_every=100",
     "training.validation_samples=3",
-    "data.synthetic.frames=80",
+    "data.synthetic=null",
 ]
 # In place of two minutes: a silent host is asked after 3 s, and given up 3 s later.
 QUICK = {"time": "3", "intvl": "1", "probes": "3"}
@@ -41,9 +42,30 @@ def hosts(tmp_path: Path) -> Iterator[Hosts]:
         yield two
 
 
-def start_training(hosts: Hosts, run: Path, *more: str) -> subprocess.Popen[str]:
-    flags = [word for setting in SETTINGS for word in ("--set", setting)]
-    command = ["launch/local.sh", "2", "configs/tiny.yaml", "--run", str(run), *flags, *more]
+def stage_on_both(hosts: Hosts, shards: Path, disk: Path) -> str:
+    """Give each host a disk of its own, copy the shards there, and take the originals away."""
+    disk.mkdir()
+    for host in hosts.hosts:
+        host.run("mount", "-t", "tmpfs", "tmpfs", str(disk))
+    command = ["mpirun", "--host", hosts.slots(), "--allow-run-as-root", sys.executable]
+    command += ["-m", "hvd_nowcast", "shards", "stage", str(shards), "--to", str(disk / "copy")]
+    job = hosts.start(command, os.environ)
+    printed, _ = job.communicate(timeout=60)
+    assert job.returncode == 0, printed
+    for host in hosts.hosts:
+        assert "manifest.json" in host.run("ls", str(disk / "copy"))
+    assert not (disk / "copy").exists()
+    shards.rename(shards.with_name("away"))
+    return printed
+
+
+def start_training(
+    hosts: Hosts, run: Path, shards: Path, copy: Path, *more: str
+) -> subprocess.Popen[str]:
+    settings = [*SETTINGS, f"data.shards={shards}"]
+    flags = [word for setting in settings for word in ("--set", setting)]
+    command = ["launch/local.sh", "2", "configs/tiny.yaml", "--run", str(run), *flags]
+    command += ["--shards", str(copy), *more]
     keepalive = {f"PRTE_MCA_oob_tcp_keepalive_{name}": value for name, value in QUICK.items()}
     one = {"OMP_NUM_THREADS": "1", "MPIRUN_OPTIONS": f"--host {hosts.slots()}"}
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("OMPI_", "PMIX_", "PRTE_"))}
@@ -64,9 +86,14 @@ def left_behind(run: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
-def test_a_lost_link_ends_the_job_and_a_resume_finishes_it(hosts: Hosts, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    job = start_training(hosts, run)
+def test_a_lost_link_ends_the_job_and_a_resume_finishes_it(
+    hosts: Hosts, tmp_path: Path, synthetic_shards: Path
+) -> None:
+    run, disk = tmp_path / "run", tmp_path / "disk"
+    shards = Path(shutil.copytree(synthetic_shards, tmp_path / "shards"))
+    printed = stage_on_both(hosts, shards, disk)
+    assert "host-1: 4 shards" in printed and "host-2: 4 shards" in printed, printed
+    job = start_training(hosts, run, shards, disk / "copy")
     wait_for_step(run, 20, job)
     # The gradients really travelled: 4 bytes for each of about 20,000 weights, at each step.
     assert hosts.bytes_sent("host-2") > 1e6
@@ -84,7 +111,7 @@ def test_a_lost_link_ends_the_job_and_a_resume_finishes_it(hosts: Hosts, tmp_pat
     assert not (run / "final.json").exists()
     assert not list(run.rglob("*.part"))
     hosts.mend("host-2")
-    job = start_training(hosts, run, "--resume")
+    job = start_training(hosts, run, shards, disk / "copy", "--resume")
     output, _ = job.communicate(timeout=120)
     assert job.returncode == 0, output
     assert "resuming" in output

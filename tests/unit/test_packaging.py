@@ -202,7 +202,8 @@ def test_a_new_option_is_a_decision() -> None:
     assert options_of(program) == {
         "shards build": inputs | {"--out", "--split", "--frames", "--size", "--seed"},
         "shards check": {"--quarantine"},
-        "train": {"--run", "--set", "--resume", "--locality", "--horovod-timeline"},
+        "shards stage": {"--to", "--config", "--set"},
+        "train": {"--run", "--set", "--resume", "--locality", "--horovod-timeline", "--shards"},
         "probe": {"--set"},
         "plan": {"--speeds", "--batch", "--fixed", "--parameters", "--latency", "--bandwidth"},
         "evaluate": {"--shards", "--split", "--json", "--every", "--plot"},
