@@ -327,6 +327,40 @@ def forecast(
 
 @program.command()
 @RUN
+@click.option("--input", "inputs", required=True, type=INPUTS, help="Folder where frames arrive.")
+@click.option("--out", required=True, type=INPUTS, help="Folder of forecasts and health.json.")
+@click.option("--keep", default=24.0, show_default=True, help="Hours of forecasts to keep.")
+@click.option("--format", "format_name", default=None, help="Input format; guessed when left out.")
+@click.option("--variable", default=None, help="Variable to read, where a file holds several.")
+@click.option("--relation", default=None, help="Reflectivity to rain relation, by name.")
+def watch(
+    run: Path,
+    inputs: Path,
+    out: Path,
+    keep: float,
+    format_name: str | None,
+    variable: str | None,
+    relation: str | None,
+) -> None:
+    """Forecast each new frame in a folder within seconds, until SIGTERM or Ctrl-C.
+
+    \b
+      hvd-nowcast watch runs/radar --input /data/incoming --out /data/nowcasts
+    A frame that is half a step late is taken as the mean of its neighbours; when it comes after
+    all, the forecast is made again. OUT/health.json tells a monitor what goes on. A restart goes
+    on with what lies in the folders.
+    """
+    from hvd_nowcast.nowcast.inbox import Inbox
+    from hvd_nowcast.nowcast.predictor import Predictor
+    from hvd_nowcast.nowcast.watch import RollingNowcast
+    from hvd_nowcast.nowcast.watch import watch as watch_folder
+
+    inbox = Inbox(inputs, format_name, variable, relation)
+    watch_folder(RollingNowcast(Predictor.load(run), inbox, out, keep))
+
+
+@program.command()
+@RUN
 def report(run: Path) -> None:
     """Write one self-contained HTML page with the figures and tables of a run."""
     from hvd_nowcast.report import write_report

@@ -100,7 +100,7 @@ train_in_job() {
     before=$(newest_checkpoint "$run")
     say "== $(date -Is) $(describe_job), from ${before:-the beginning}"
     train 0 "$@" --resume || status=$?
-    [ "$status" -eq "$STOPPED" ] || [ "$status" -eq "$TOO_EARLY" ] || return "$status"
+    was_stopped "$status" || return "$status"
     if [ "$(newest_checkpoint "$run")" = "$before" ]; then
         say "error: the time limit came before the first new checkpoint: raise it"
         return "$status"
@@ -108,6 +108,8 @@ train_in_job() {
     run_again
     return "$status"
 }
+
+was_stopped() { [ "$1" -eq "$STOPPED" ] || [ "$1" -eq "$TOO_EARLY" ]; }
 
 describe_job() {
     printf 'job %s, restart %s, on %s' "${SLURM_JOB_ID:-${PBS_JOBID:-${LSB_JOBID:-of no batch system}}}" \

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -84,6 +84,7 @@ def make_forecast(
     variable: str | None = None,
     relation: str | None = None,
     reference_time: str | None = None,
+    fill: bool = False,
 ) -> ForecastSummary:
     """Forecast from the newest frames of some files and write a CF netCDF file.
 
@@ -99,6 +100,9 @@ def make_forecast(
         See `hvd_nowcast.shards.convert.open_source`.
     reference_time
         ISO time of the newest frame to use; the newest of the files when None.
+    fill
+        Take the mean of its neighbours for a frame that is missing between two; the file says
+        which were.
 
     Raises
     ------
@@ -109,13 +113,16 @@ def make_forecast(
     """
     source = open_source(paths, format=format, variable=variable, relation=relation)
     _check_fit(predictor, source)
-    numbers = choose_frames(predictor, source, reference_time)
-    frames = np.stack([_frame(source, number) for number in numbers])
+    chosen = choose_frames(predictor, source, reference_time, fill)
+    frames = np.stack([np.mean([_frame(source, n) for n in one], 0) for one in chosen])
     forecast = predictor.forecast(frames)
     # Where the newest frame saw nothing, nobody could verify a forecast.
     forecast[:, np.isnan(frames[-1])] = np.nan
-    start = source.times[numbers[-1]]
-    write_forecast(out, forecast, start, predictor, source)
+    (newest,) = chosen[-1]
+    start = source.times[newest]
+    step = np.timedelta64(predictor.step_seconds, "s")
+    filled = [start - step * back for back, one in enumerate(chosen[::-1]) if len(one) > 1]
+    write_forecast(out, forecast, start, predictor, source, filled)
     units = QUANTITIES[source.quantity].units
     largest = float(np.nanmax(forecast)) if np.isfinite(forecast).any() else 0.0
     minutes = len(forecast) * predictor.step_seconds / 60
@@ -123,9 +130,11 @@ def make_forecast(
 
 
 def choose_frames(
-    predictor: NowcastModel, source: FrameSource, reference_time: str | None
-) -> list[int]:
+    predictor: NowcastModel, source: FrameSource, reference_time: str | None, fill: bool = False
+) -> list[tuple[int, ...]]:
     """Numbers of the frames the model is given, oldest first.
+
+    Each is one number, or, with ``fill``, those of its two neighbours where it is missing.
 
     Raises
     ------
@@ -140,7 +149,8 @@ def choose_frames(
     step = np.timedelta64(predictor.step_seconds, "s")
     wanted = newest - step * np.arange(predictor.frames_in - 1, -1, -1)
     numbers = {time: number for number, time in enumerate(source.times)}
-    missing = [str(time) for time in wanted if time not in numbers]
+    chosen = [_numbers_for(time, step, numbers, fill and time != newest) for time in wanted]
+    missing = [str(time) for time, found in zip(wanted, chosen, strict=True) if not found]
     if missing:
         raise InputError(
             source.files[-1],
@@ -149,11 +159,28 @@ def choose_frames(
             f"The files hold {source.times.min()} to {source.times.max()}: give more files, or "
             "another --time",
         )
-    return [numbers[time] for time in wanted]
+    return chosen
+
+
+def _numbers_for(
+    time: np.datetime64, step: np.timedelta64, numbers: Mapping[np.datetime64, int], fill: bool
+) -> tuple[int, ...]:
+    """Number of a frame, or those of its neighbours; empty where it cannot be had."""
+    if time in numbers:
+        return (numbers[time],)
+    beside = (time - step, time + step)
+    if fill and all(other in numbers for other in beside):
+        return tuple(numbers[other] for other in beside)
+    return ()
 
 
 def write_forecast(
-    out: Path, forecast: Array, start: np.datetime64, predictor: NowcastModel, source: FrameSource
+    out: Path,
+    forecast: Array,
+    start: np.datetime64,
+    predictor: NowcastModel,
+    source: FrameSource,
+    filled: Sequence[np.datetime64] = (),
 ) -> None:
     """Write a forecast as CF netCDF that pySTEPS reads back.
 
@@ -169,6 +196,8 @@ def write_forecast(
         The model, for lead times and origin.
     source
         The input, for grid and origin.
+    filled
+        Times of input frames that were missing.
 
     Raises
     ------
@@ -177,6 +206,8 @@ def write_forecast(
     """
     with atomic_output(out) as aside, netcdf_output(aside) as dataset:
         dataset.setncatts(_global_attributes(predictor, source))
+        if len(filled):
+            dataset.filled_frames = " ".join(map(str, filled))
         _write_times(dataset, start, predictor.step_seconds, len(forecast))
         write_grid(dataset, with_cf_projection(source.grid), "polar_stereographic")
         _write_field(dataset, forecast, source.quantity)

@@ -208,6 +208,7 @@ def test_a_new_option_is_a_decision() -> None:
         "plan": {"--speeds", "--batch", "--fixed", "--parameters", "--latency", "--bandwidth"},
         "evaluate": {"--shards", "--split", "--json", "--every", "--plot"},
         "forecast": inputs | {"--input", "--out", "--plot", "--time", "--rain"},
+        "watch": inputs | {"--input", "--out", "--keep"},
         "compare-parallel": {"--run", "--set", "--steps"},
         "report": set(),
         "info": {"--full", "--check"},
