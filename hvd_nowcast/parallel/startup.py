@@ -55,9 +55,30 @@ def connect(environment: Mapping[str, str], timeline: Path | None = None) -> Com
     horovod.init(comm=world)
     _require_threads(horovod.mpi_threads_supported(), "Horovod")
     _require_one_mpi(loaded_mpi_libraries(Path("/proc/self/maps")))
+    pin_device(horovod.local_rank())
     communicator = HorovodCommunicator(horovod, world)
     require_true_sums(communicator)
     return communicator
+
+
+def pin_device(local_rank: int) -> None:
+    """Give this rank one GPU; TensorFlow would take the memory of all of the node for each.
+
+    Where the batch system shows a rank only its own GPU, that one is taken. More ranks than GPUs
+    share them.
+
+    Parameters
+    ----------
+    local_rank
+        Number of this rank on its node.
+    """
+    import tensorflow as tf
+
+    devices = tf.config.list_physical_devices("GPU")
+    if devices:
+        mine = devices[local_rank % len(devices)]
+        tf.config.set_visible_devices(mine, "GPU")
+        tf.config.experimental.set_memory_growth(mine, True)
 
 
 def require_true_sums(communicator: Communicator) -> None:

@@ -112,6 +112,13 @@ def test_batch_scripts_share_their_shell(path: Path) -> None:
     assert len(code) <= 10, "what two scripts need belongs into launch/job.sh"
 
 
+def test_the_container_is_made_by_the_set_up_of_this_checkout() -> None:
+    text = (LAUNCH / "apptainer.def").read_text()
+    sections = re.findall(r"^%(\w+)$", text, re.MULTILINE)
+    assert sections == ["files", "post", "environment", "runscript", "test"]
+    assert "/opt/hvd_nowcast/launch/setup.sh" in text
+
+
 def module_lines(text: str) -> list[tuple[str, ...]]:
     """What a module file does, its Lua and its Tcl form alike."""
     words = r"whatis|conflict|setenv|prepend[-_]path|prereq"

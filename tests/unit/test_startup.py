@@ -11,7 +11,12 @@ import pytest
 
 from hvd_nowcast.errors import MissingDependencyError, ParallelError, StallError
 from hvd_nowcast.parallel.communicator import SingleProcess
-from hvd_nowcast.parallel.startup import connect, loaded_mpi_libraries, require_true_sums
+from hvd_nowcast.parallel.startup import (
+    connect,
+    loaded_mpi_libraries,
+    pin_device,
+    require_true_sums,
+)
 from hvd_nowcast.parallel.watchdog import Watchdog
 
 TWO = {"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "2"}
@@ -57,6 +62,27 @@ def test_sums_that_are_none_are_found_out() -> None:
     require_true_sums(SingleProcess())
     with pytest.raises(ParallelError, match="does not add up"):
         require_true_sums(Liar())
+
+
+@pytest.mark.parametrize(
+    ("gpus", "local_rank", "taken"),
+    [(4, 2, ["gpu2"]), (1, 2, ["gpu0"]), (2, 3, ["gpu1"]), (0, 1, [])],
+)
+def test_each_rank_takes_the_gpu_of_its_number(
+    monkeypatch: pytest.MonkeyPatch, gpus: int, local_rank: int, taken: list[str]
+) -> None:
+    import tensorflow as tf
+
+    visible: list[str] = []
+    grows: list[str] = []
+    there = [f"gpu{number}" for number in range(gpus)]
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: there)
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda gpu, kind: visible.append(gpu))
+    monkeypatch.setattr(
+        tf.config.experimental, "set_memory_growth", lambda gpu, on: grows.append(gpu)
+    )
+    pin_device(local_rank)
+    assert visible == grows == taken
 
 
 def test_libraries_are_read_from_the_memory_map(tmp_path: Path) -> None:
