@@ -74,6 +74,8 @@ def test_every_requirement_is_pinned_within_its_limits(python: str) -> None:
 def test_the_conda_environment_asks_for_the_same() -> None:
     content = yaml.safe_load((REPOSITORY / "environment.yml").read_text())
     conda = {}
+    # A line of a requirements file for pip, which knows fewer options than its command line.
+    assert content["dependencies"][-1] == {"pip": ["-e ."]}
     for line in content["dependencies"]:
         if isinstance(line, str):
             name, limits = re.match(r"([A-Za-z0-9_-]+)(.*)", line).groups()  # type: ignore[union-attr]
