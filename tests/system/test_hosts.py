@@ -50,7 +50,7 @@ def stage_on_both(hosts: Hosts, shards: Path, disk: Path) -> str:
     command = ["mpirun", "--host", hosts.slots(), "--allow-run-as-root", sys.executable]
     command += ["-m", "hvd_nowcast", "shards", "stage", str(shards), "--to", str(disk / "copy")]
     job = hosts.start(command, os.environ)
-    printed, _ = job.communicate(timeout=60)
+    printed, _ = job.communicate(timeout=240)
     assert job.returncode == 0, printed
     for host in hosts.hosts:
         assert "manifest.json" in host.run("ls", str(disk / "copy"))
@@ -112,7 +112,7 @@ def test_a_lost_link_ends_the_job_and_a_resume_finishes_it(
     assert not list(run.rglob("*.part"))
     hosts.mend("host-2")
     job = start_training(hosts, run, shards, disk / "copy", "--resume")
-    output, _ = job.communicate(timeout=120)
+    output, _ = job.communicate(timeout=240)
     assert job.returncode == 0, output
     assert "resuming" in output
     final = json.loads((run / "final.json").read_text())

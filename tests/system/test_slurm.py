@@ -82,7 +82,7 @@ def test_a_job_at_its_limit_goes_on_in_another_and_ends_as_on_one_machine(
         environment(),
         REPOSITORY,
     )
-    wait_for('"step": 10', run / "metrics.jsonl", 120)
+    wait_for('"step": 10', run / "metrics.jsonl", 240)
     # Training waits until Slurm has sent the signal, however fast this machine is.
     ranks = ranks_of(run)
     for number in ranks:
@@ -96,13 +96,13 @@ def test_a_job_at_its_limit_goes_on_in_another_and_ends_as_on_one_machine(
         env=environment(),
         check=True,
         capture_output=True,
-        timeout=120,
+        timeout=240,
     )
     wait_for("a signal: asking for an end", log, SIGNAL_SECONDS)
     cluster.call("scontrol", "update", f"JobId={job}", "TimeLimit=60")
     for number in ranks:
         os.kill(number, signal.SIGCONT)
-    state = cluster.wait(job, ENDED, 120)
+    state = cluster.wait(job, ENDED, 240)
     text = log.read_text()
     assert state["JobState"] == "COMPLETED", text
     assert len(ranks) == 2, text
@@ -120,7 +120,7 @@ def submit_and_wait(
 ) -> tuple[dict[str, str], str]:
     """Run a batch script to its end: state of the job, and its log."""
     job = cluster.submit([f"--output={log}", *arguments], environment(**variables), REPOSITORY)
-    state = cluster.wait(job, ENDED, 120)
+    state = cluster.wait(job, ENDED, 240)
     return state, log.read_text()
 
 
@@ -146,9 +146,9 @@ def test_two_kinds_of_node_in_one_job(cluster: SlurmCluster, tmp_path: Path) -> 
 
 
 def test_a_job_that_fails_is_not_run_again(cluster: SlurmCluster, tmp_path: Path) -> None:
-    command = [*TWO_NODES, "launch/train.sbatch", "absent.yaml", "--run", str(tmp_path / "run")]
-    state, text = submit_and_wait(cluster, tmp_path / "job.log", command)
-    assert (state["JobState"], state["ExitCode"]) == ("FAILED", "2:0"), text
+    command = [*TWO_NODES, "launch/train.sbatch", *TINY, "--run", str(tmp_path / "run")]
+    state, text = submit_and_wait(cluster, tmp_path / "job.log", command, MPIRUN="absent")
+    assert (state["JobState"], state["ExitCode"]) == ("FAILED", "4:0"), text
     assert state["Restarts"] == "0"
     assert text.count("error:") == 1
 
