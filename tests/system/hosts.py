@@ -4,7 +4,7 @@ Every host has a name, an address and a network card of its own; a switch joins 
 is seen outside, and it all vanishes with the processes that hold the namespaces. Root is needed.
 
 >>> with open_hosts(2, folder) as hosts:
-...     job = hosts.start(["mpirun", "--host", hosts.slots(), "hvd-nowcast", ...], os.environ)
+...     job = hosts.mpirun(["hvd-nowcast", "train", ...], os.environ)
 ...     hosts.bytes_sent("host-1")
 ...     hosts.cut("host-2")
 """
@@ -115,6 +115,14 @@ class Hosts:
     def slots(self, ranks_per_host: int = 1) -> str:
         """The value of ``mpirun --host``."""
         return ",".join(f"{host.name}:{ranks_per_host}" for host in self.hosts)
+
+    def mpirun(
+        self, arguments: Sequence[str], environment: Mapping[str, str], ranks_per_host: int = 1
+    ) -> subprocess.Popen[str]:
+        """Start a command as ranks on all hosts, see `start`."""
+        command = ["mpirun", "--host", self.slots(ranks_per_host), "--bind-to", "none"]
+        passed = [word for name in environment if _is_for_ranks(name) for word in ("-x", name)]
+        return self.start([*command, "--allow-run-as-root", *passed, *arguments], environment)
 
     def start(
         self, arguments: Sequence[str], environment: Mapping[str, str]
@@ -242,3 +250,9 @@ def _sshd(host: Host, folder: Path) -> Iterator[None]:
     finally:
         server.terminate()
         server.wait()
+
+
+def _is_for_ranks(name: str) -> bool:
+    """Whether ranks on other hosts, which see only what is passed on, want a variable."""
+    prefixes = ("HVD_", "HOROVOD_", "OMP_", "TF_", "HDF5_")
+    return name.startswith(prefixes) or name in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")

@@ -42,14 +42,19 @@ def hosts(tmp_path: Path) -> Iterator[Hosts]:
         yield two
 
 
+def plain_environment() -> dict[str, str]:
+    """One thread per rank, and no trace of a launcher around the tests."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("OMPI_", "PMIX_", "PRTE_"))}
+    return {**kept, "OMP_NUM_THREADS": "1", "OMPI_MCA_mpi_yield_when_idle": "1"}
+
+
 def stage_on_both(hosts: Hosts, shards: Path, disk: Path) -> str:
     """Give each host a disk of its own, copy the shards there, and take the originals away."""
     disk.mkdir()
     for host in hosts.hosts:
         host.run("mount", "-t", "tmpfs", "tmpfs", str(disk))
-    command = ["mpirun", "--host", hosts.slots(), "--allow-run-as-root", sys.executable]
-    command += ["-m", "hvd_nowcast", "shards", "stage", str(shards), "--to", str(disk / "copy")]
-    job = hosts.start(command, os.environ)
+    command = [sys.executable, "-m", "hvd_nowcast", "shards", "stage", str(shards)]
+    job = hosts.mpirun([*command, "--to", str(disk / "copy")], plain_environment())
     printed, _ = job.communicate(timeout=240)
     assert job.returncode == 0, printed
     for host in hosts.hosts:
@@ -67,9 +72,8 @@ def start_training(
     command = ["launch/local.sh", "2", "configs/tiny.yaml", "--run", str(run), *flags]
     command += ["--shards", str(copy), *more]
     keepalive = {f"PRTE_MCA_oob_tcp_keepalive_{name}": value for name, value in QUICK.items()}
-    one = {"OMP_NUM_THREADS": "1", "MPIRUN_OPTIONS": f"--host {hosts.slots()}"}
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("OMPI_", "PMIX_", "PRTE_"))}
-    return hosts.start([str(REPOSITORY / command[0]), *command[1:]], {**kept, **one, **keepalive})
+    variables = {**plain_environment(), **keepalive, "MPIRUN_OPTIONS": f"--host {hosts.slots()}"}
+    return hosts.start([str(REPOSITORY / command[0]), *command[1:]], variables)
 
 
 def wait_for_step(run: Path, step: int, job: subprocess.Popen[str]) -> None:
