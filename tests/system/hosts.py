@@ -53,7 +53,11 @@ def missing_for_hosts() -> str:
     if os.getuid() != 0:
         return "network namespaces need root"
     absent = sorted(package for name, package in PROGRAMS.items() if shutil.which(name) is None)
-    return f"apt-get install {' '.join(absent)}" if absent else ""
+    if absent:
+        return f"apt-get install {' '.join(absent)}"
+    attempt = ["unshare", *NAMESPACES, "--fork", "true"]
+    done = subprocess.run(attempt, capture_output=True, text=True, check=False)
+    return f"no namespaces in this container: {done.stderr.strip()}" if done.returncode else ""
 
 
 @dataclass(frozen=True)
