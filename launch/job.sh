@@ -10,6 +10,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 readonly STOPPED=85 # hvd-nowcast saved and left because of a signal
 readonly TOO_EARLY=138 # USR1 came before the ranks could take it; nothing was begun
+cancelled=
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -27,9 +28,8 @@ pass_signals_on() {
     local child status=0
     "$@" &
     child=$!
-    # SIGUSR1 and not SIGTERM, after which mpirun kills the ranks in the middle of saving.
-    trap 'say "$(date -Is) a signal: asking for an end"; kill -USR1 "$child" 2>/dev/null || true' \
-        USR1 TERM INT
+    trap 'ask_for_an_end "$child"' USR1
+    trap 'cancelled=yes; ask_for_an_end "$child"' TERM INT
     # A signal ends the first wait.
     wait "$child" || status=$?
     while kill -0 "$child" 2>/dev/null; do
@@ -40,12 +40,20 @@ pass_signals_on() {
     return "$status"
 }
 
+# SIGUSR1 and not SIGTERM, after which mpirun kills the ranks in the middle of saving.
+ask_for_an_end() {
+    say "$(date -Is) a signal: asking for an end"
+    kill -USR1 "$1" 2>/dev/null || true
+}
+
 # Sets the array "launcher" of the caller.
 find_launcher() {
     local count=$1 name
     if [ -n "${MPI_TYPE:-}" ]; then
         launcher=(srun --mpi="$MPI_TYPE" --kill-on-bad-exit=1)
         [ "$count" -eq 0 ] || launcher+=(--ntasks="$count")
+        # Since Slurm 22.05 srun does not take it from the job.
+        [ -z "${SLURM_CPUS_PER_TASK:-}" ] || launcher+=(--cpus-per-task="$SLURM_CPUS_PER_TASK")
         return
     fi
     local mpirun=${MPIRUN:-mpirun}
@@ -103,16 +111,19 @@ train_in_job() {
     was_stopped "$status" || return "$status"
     if [ "$(newest_checkpoint "$run")" = "$before" ]; then
         say "error: the time limit came before the first new checkpoint: raise it"
-        return "$status"
+        return 1
     fi
     run_again
     return "$status"
 }
 
-was_stopped() { [ "$1" -eq "$STOPPED" ] || [ "$1" -eq "$TOO_EARLY" ]; }
+# Whether a status means: stopped at the limit. Who cancels a job does not want it back.
+was_stopped() {
+    [ -z "$cancelled" ] && { [ "$1" -eq "$STOPPED" ] || [ "$1" -eq "$TOO_EARLY" ]; }
+}
 
 describe_job() {
-    printf 'job %s, restart %s, on %s' "${SLURM_JOB_ID:-${PBS_JOBID:-${LSB_JOBID:-of no batch system}}}" \
+    printf 'job %s, restart %s, on %s' "${SLURM_JOB_ID:-${PBS_JOBID:-${LSB_JOBID:-}}}" \
         "${SLURM_RESTART_COUNT:-0}" "${SLURM_JOB_NODELIST:-$(hostname -s)}"
 }
 

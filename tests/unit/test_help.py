@@ -18,6 +18,8 @@ def shown(*arguments: str) -> str:
         ((), "hvd-nowcast shards build --format cf"),
         (("train",), "launch/local.sh 4 configs/demo.yaml"),
         (("probe",), "mpirun -n 4 hvd-nowcast probe"),
+        (("shards", "stage"), "mpirun hvd-nowcast shards stage data/mine --to $TMPDIR/mine"),
+        (("watch",), "hvd-nowcast watch runs/radar --input /data/incoming"),
     ],
 )
 def test_examples_keep_their_lines(command: tuple[str, ...], line: str) -> None:

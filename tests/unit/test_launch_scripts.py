@@ -82,17 +82,28 @@ def test_an_lsf_job_ends_with_the_status_on_which_lsf_runs_it_again(cluster: Clu
     assert '-Q "85 138"' in (REPOSITORY / "launch/train.lsf").read_text()
     # No further checkpoint: another job would do no better.
     status, printed = cluster.run("train.lsf", **job)
+    assert status == 1
     assert "before the first new checkpoint: raise it" in printed
     assert "running this job again" not in printed
+
+
+def test_a_cancelled_job_saves_and_is_not_run_again(cluster: Cluster) -> None:
+    cluster.command("mpirun", f"(sleep 0.3; kill -TERM $PPID) & {TRAIN_TO_SIGNAL}")
+    cluster.command("scontrol")
+    job = {"SLURM_JOB_ID": "7", "SLURM_SUBMIT_DIR": str(cluster.folder)}
+    status, printed = cluster.run("train.sbatch", "a.yaml", "--run", "run", **job)
+    assert status == 85, printed
+    assert cluster.calls("scontrol") == []
 
 
 def test_srun_starts_the_ranks_where_a_type_of_mpi_is_given(cluster: Cluster) -> None:
     cluster.command("srun", TRAIN + "touch run/final.json")
     job = {"SLURM_JOB_ID": "7", "SLURM_SUBMIT_DIR": str(cluster.folder), "MPI_TYPE": "pmix"}
+    job["SLURM_CPUS_PER_TASK"] = "4"
     status, printed = cluster.run("train.sbatch", "a.yaml", "--run", "run", **job)
     assert status == 0, printed
     (started,) = cluster.calls("srun")
-    assert started.startswith("srun --mpi=pmix --kill-on-bad-exit=1 hvd-nowcast train")
+    assert started.startswith("srun --mpi=pmix --kill-on-bad-exit=1 --cpus-per-task=4 hvd-")
 
 
 def test_a_rolling_nowcast_is_run_again_at_its_limit(cluster: Cluster) -> None:
