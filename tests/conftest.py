@@ -8,12 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from hvd_nowcast.shards.build import build_shards
 from hvd_nowcast.shards.split import parse_split
 from hvd_nowcast.shards.synthetic import synthetic_source
 
 REPOSITORY = Path(__file__).parents[1]
+
+# How long a test takes says nothing where tests share the cores.
+settings.register_profile("shared cores", deadline=None)
+settings.load_profile("shared cores")
 
 
 @pytest.fixture(scope="module", autouse=True)
