@@ -23,6 +23,7 @@ from hvd_nowcast.shards.manifest import MANIFEST, shard_path
 from hvd_nowcast.shards.reader import ShardReader
 from hvd_nowcast.shards.split import SplitRule
 from hvd_nowcast.training.flood import FloodData
+from hvd_nowcast.verification.windows import at_multiples
 
 Array = NDArray[np.float64]
 
@@ -53,10 +54,23 @@ def make_flood_forecast(
     ConfigError
         When the time cannot be read, or rain is given to a model that takes none.
     """
+    with open_watershed(run, inputs) as predictor:
+        return discharge_from(predictor, inputs[0], rain, reference_time)
+
+
+@contextmanager
+def open_watershed(run: Path, inputs: Sequence[Path]) -> Iterator[FloodPredictor]:
+    """A trained flood run with the newest record of its watershed.
+
+    Parameters
+    ----------
+    run, inputs
+        See `make_flood_forecast`.
+    """
     with _shards_of(inputs) as folder:
         predictor = FloodPredictor.load(run, folder)
         try:
-            return _forecast(predictor, inputs[0], rain, reference_time)
+            yield predictor
         finally:
             predictor.data.pool.close()
 
@@ -72,9 +86,28 @@ def _shards_of(inputs: Sequence[Path]) -> Iterator[Path]:
         yield Path(folder) / "shards"
 
 
-def _forecast(
-    predictor: FloodPredictor, path: Path, rain: Sequence[Path], reference_time: str | None
+def discharge_from(
+    predictor: FloodPredictor,
+    path: Path,
+    rain: Sequence[Path] = (),
+    reference_time: str | None = None,
 ) -> DischargeForecast:
+    """Forecast the discharge of an open watershed.
+
+    Parameters
+    ----------
+    predictor
+        The model with its watershed.
+    path
+        Where the watershed came from, for messages.
+    rain, reference_time
+        See `make_flood_forecast`.
+
+    Raises
+    ------
+    InputError, ConfigError
+        See `make_flood_forecast`.
+    """
     data, leads = predictor.data, predictor.config.data.frames_out
     steps_in = predictor.config.data.frames_in
     place = choose_place(data, steps_in, path, reference_time)
@@ -109,6 +142,23 @@ def _forecast(
         future.known_hours,
         predictor.fingerprint,
     )
+
+
+def possible_places(data: FloodData, steps_in: int, every_minutes: int) -> list[int]:
+    """Places in the series that a forecast can start from, at multiples of some minutes.
+
+    A place has a discharge, and rain before it.
+
+    Raises
+    ------
+    ConfigError
+        When the number of minutes is not positive.
+    """
+    times, step = data.watershed.times, data.manifest.step_seconds
+    known = np.isfinite(data.watershed.discharge).any(1) & at_multiples(times, every_minutes, step)
+    wet = data.rain.has(range(len(times)))
+    first = steps_in - 1
+    return [n for n in np.flatnonzero(known) if n >= first and wet[n - first : n + 1].all()]
 
 
 def choose_place(

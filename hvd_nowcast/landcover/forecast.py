@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,25 @@ from hvd_nowcast.landcover.predictor import ClassMap, LandcoverPredictor, Window
 from hvd_nowcast.shards.convert import list_files
 from hvd_nowcast.shards.convert.scene import open_scene
 from hvd_nowcast.shards.scene import SceneReader, is_scene
+
+
+@dataclass(frozen=True)
+class OpenScene:
+    """A scene that a model can map.
+
+    Attributes
+    ----------
+    windows
+        Gives squares of its modalities.
+    grid
+        Where its pixels lie.
+    hidden
+        Modalities of the model that it lacks.
+    """
+
+    windows: Windows
+    grid: Grid
+    hidden: tuple[str, ...]
 
 
 def map_scene(predictor: LandcoverPredictor, inputs: Sequence[Path], out: Path) -> ClassMap:
@@ -36,25 +56,40 @@ def map_scene(predictor: LandcoverPredictor, inputs: Sequence[Path], out: Path) 
     InputError
         When the scene has none of the model's modalities, or one with other bands.
     """
+    with open_for(predictor.scaling.bands, inputs) as scene:
+        found = predictor.map(scene.windows, scene.grid.shape, scene.hidden)
+        write_class_map(out, found, scene.grid, predictor.classes, predictor.fingerprint)
+    return found
+
+
+@contextmanager
+def open_for(wanted: Mapping[str, int], inputs: Sequence[Path]) -> Iterator[OpenScene]:
+    """Open a scene for a model.
+
+    Parameters
+    ----------
+    wanted
+        Bands of each modality of the model.
+    inputs
+        See `map_scene`.
+
+    Raises
+    ------
+    InputError
+        When the scene has none of the modalities, or one with other bands.
+    """
     if len(inputs) == 1 and is_scene(inputs[0]):
         with closing(SceneReader(inputs[0])) as reader:
-            bands = reader.manifest.modalities
-            return _mapped(predictor, reader, bands, reader.grid, inputs[0], out)
+            hidden = _hidden(wanted, reader.manifest.modalities, inputs[0])
+            yield OpenScene(reader, reader.grid, hidden)
+        return
     scene = open_scene(list_files(inputs))
     bands = {name: len(values) for name, values in scene.modalities.items()}
-    return _mapped(predictor, scene, bands, scene.grid, inputs[0], out)
+    yield OpenScene(scene, scene.grid, _hidden(wanted, bands, inputs[0]))
 
 
-def _mapped(
-    predictor: LandcoverPredictor,
-    scene: Windows,
-    bands: dict[str, int],
-    grid: Grid,
-    path: Path,
-    out: Path,
-) -> ClassMap:
-    wanted = predictor.scaling.bands
-    hidden = [name for name in wanted if name not in bands]
+def _hidden(wanted: Mapping[str, int], bands: Mapping[str, int], path: Path) -> tuple[str, ...]:
+    hidden = tuple(name for name in wanted if name not in bands)
     if len(hidden) == len(wanted):
         raise InputError(
             path,
@@ -68,9 +103,7 @@ def _mapped(
                 f"has {bands[name]} bands of {name}, the model needs {count}",
                 "Give the bands of the training",
             )
-    found = predictor.map(scene, grid.shape, hidden)
-    write_class_map(out, found, grid, predictor.classes, predictor.fingerprint)
-    return found
+    return hidden
 
 
 def shares_of(found: ClassMap, classes: Sequence[str]) -> str:

@@ -45,6 +45,21 @@ class ClassMap:
     classes: NDArray[np.uint8]
     probability: NDArray[np.float32]
 
+    def place(self, part: ClassMap, row: int, column: int) -> None:
+        """Fill in a part; what of it lies beyond the map is left out."""
+        for ours, theirs in (
+            (self.classes, part.classes),
+            (self.probability, part.probability),
+        ):
+            rows, columns = theirs.shape
+            inside = ours[row : row + rows, column : column + columns]
+            inside[:] = theirs[: inside.shape[0], : inside.shape[1]]
+
+
+def nothing_known(shape: tuple[int, int]) -> ClassMap:
+    """A map of classes (y, x) to be filled in."""
+    return ClassMap(np.zeros(shape, np.uint8), np.full(shape, np.nan, np.float32))
+
 
 class LandcoverPredictor:
     """The best weights of a land-cover run.
@@ -109,16 +124,44 @@ class LandcoverPredictor:
         hidden
             Modalities that are left out, as if they were missing.
         """
-        classes = np.zeros(shape, np.uint8)
-        probability = np.full(shape, np.nan, np.float32)
-        tiles = squares(shape, TILE)
-        for row, column in console.progress(tiles, "mapping", len(tiles), "tile"):
-            found = self.tile(scene, row, column, hidden)
-            part = slice(row, row + TILE), slice(column, column + TILE)
-            rows, columns = classes[part].shape
-            classes[part] = found.classes[:rows, :columns]
-            probability[part] = found.probability[:rows, :columns]
-        return ClassMap(classes, probability)
+        places = squares(shape, TILE)
+        watched = console.progress(places, "mapping", len(places), "tile")
+        return self._joined(scene, watched, (0, 0), shape, hidden)
+
+    def map_part(
+        self,
+        scene: Windows,
+        corner: tuple[int, int],
+        shape: tuple[int, int],
+        hidden: Iterable[str] = (),
+    ) -> ClassMap:
+        """Map a part of a scene, to the same bytes as `map` does.
+
+        Parameters
+        ----------
+        scene, hidden
+            See `map`.
+        corner
+            First row and column, multiples of `TILE`: a square at another place would be computed
+            in another order.
+        shape
+            Rows and columns of the part.
+        """
+        places = [(row + corner[0], column + corner[1]) for row, column in squares(shape, TILE)]
+        return self._joined(scene, places, corner, shape, hidden)
+
+    def _joined(
+        self,
+        scene: Windows,
+        places: Iterable[tuple[int, int]],
+        corner: tuple[int, int],
+        shape: tuple[int, int],
+        hidden: Iterable[str],
+    ) -> ClassMap:
+        whole = nothing_known(shape)
+        for row, column in places:
+            whole.place(self.tile(scene, row, column, hidden), row - corner[0], column - corner[1])
+        return whole
 
     def tile(self, scene: Windows, row: int, column: int, hidden: Iterable[str] = ()) -> ClassMap:
         """Map one square of side `TILE`; the same pixels give the same classes in any order."""

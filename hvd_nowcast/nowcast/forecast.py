@@ -20,6 +20,7 @@ from hvd_nowcast.shards.convert import open_source
 from hvd_nowcast.shards.convert.source import FrameSource, checked
 from hvd_nowcast.shards.schema import QUANTITIES
 from hvd_nowcast.shards.writer import atomic_output, netcdf_output, write_grid
+from hvd_nowcast.verification.windows import at_multiples
 
 Array = NDArray[np.float32]
 
@@ -112,7 +113,31 @@ def make_forecast(
         When the forecast cannot be written; nothing is left under its name then.
     """
     source = open_source(paths, format=format, variable=variable, relation=relation)
-    _check_fit(predictor, source)
+    check_fit(predictor, source)
+    return forecast_from(predictor, source, out, reference_time, fill)
+
+
+def forecast_from(
+    predictor: NowcastModel,
+    source: FrameSource,
+    out: Path,
+    reference_time: str | None = None,
+    fill: bool = False,
+) -> ForecastSummary:
+    """Forecast from some frames of an open source and write a CF netCDF file.
+
+    Parameters
+    ----------
+    predictor, out, reference_time, fill
+        See `make_forecast`.
+    source
+        The frames, which `check_fit` has seen.
+
+    Raises
+    ------
+    InputError, OutputError
+        See `make_forecast`.
+    """
     chosen = choose_frames(predictor, source, reference_time, fill)
     frames = np.stack([np.mean([_frame(source, n) for n in one], 0) for one in chosen])
     forecast = predictor.forecast(frames)
@@ -172,6 +197,23 @@ def _numbers_for(
     if fill and all(other in numbers for other in beside):
         return tuple(numbers[other] for other in beside)
     return ()
+
+
+def possible_starts(
+    predictor: NowcastModel, source: FrameSource, every_minutes: int
+) -> list[np.datetime64]:
+    """Times at multiples of some minutes of the day for which all frames are there.
+
+    Raises
+    ------
+    ConfigError
+        When the number of minutes is not positive.
+    """
+    step = np.timedelta64(predictor.step_seconds, "s")
+    back = step * np.arange(predictor.frames_in)
+    times = np.unique(source.times)
+    chosen = times[at_multiples(times, every_minutes, predictor.step_seconds)]
+    return [time for time in chosen if np.isin(time - back, times).all()]
 
 
 def write_forecast(
@@ -251,7 +293,14 @@ def _frame(source: FrameSource, number: int) -> Array:
     return checked(source.read(number), source.quantity, source.files[number])[0]
 
 
-def _check_fit(predictor: NowcastModel, source: FrameSource) -> None:
+def check_fit(predictor: NowcastModel, source: FrameSource) -> None:
+    """Refuse frames of another quantity, and warn of pixels of another size.
+
+    Raises
+    ------
+    InputError
+        When the model was trained on another quantity.
+    """
     if source.quantity != predictor.quantity:
         raise InputError(
             source.files[0],

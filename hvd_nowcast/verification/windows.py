@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hvd_nowcast.errors import ConfigError
 from hvd_nowcast.shards.index import WindowIndex
 from hvd_nowcast.shards.reader import ReaderPool
+from hvd_nowcast.shards.schema import Times
 
 Array = NDArray[np.float32]
 Window = tuple[np.datetime64, Array]
@@ -18,7 +19,19 @@ Window = tuple[np.datetime64, Array]
 def choose_starts(index: WindowIndex, every_minutes: int, step_seconds: int) -> list[int]:
     """Windows whose newest input frame is at a multiple of some minutes of the day.
 
-    Frames that are not on the full minute grid (00:02, 00:07, ...) count for the multiple that
+    Raises
+    ------
+    ConfigError
+        When the number of minutes is not positive.
+    """
+    times = np.array([index.start_time(i) for i in range(len(index))], "datetime64[s]")
+    return np.flatnonzero(at_multiples(times, every_minutes, step_seconds)).tolist()
+
+
+def at_multiples(times: Times, every_minutes: int, step_seconds: int) -> NDArray[np.bool_]:
+    """Which times are at a multiple of some minutes of the day.
+
+    Times that are not on the full minute grid (00:02, 00:07, ...) count for the multiple that
     they are the first to follow.
 
     Raises
@@ -28,14 +41,8 @@ def choose_starts(index: WindowIndex, every_minutes: int, step_seconds: int) -> 
     """
     if every_minutes < 1:
         raise ConfigError(f"--every {every_minutes}: give a positive number of minutes")
-    seconds = [
-        int(index.start_time(i).astype("datetime64[s]").astype(int)) for i in range(len(index))
-    ]
-    return [
-        i
-        for i, second in enumerate(seconds)
-        if second % 86400 % (60 * every_minutes) < step_seconds
-    ]
+    seconds = times.astype("datetime64[s]").astype(np.int64)
+    return seconds % 86400 % (60 * every_minutes) < step_seconds
 
 
 def read_windows(
