@@ -37,6 +37,7 @@ NAMES = (
     "share_rules",
     "heads",
     "skill_ranks",
+    "spark_predict",
 )
 ALWAYS_WHOLE = ("dynamic_shares",)
 

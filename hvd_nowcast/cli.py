@@ -12,6 +12,7 @@ import click
 
 from hvd_nowcast import __version__, console
 from hvd_nowcast.errors import HvdNowcastError, ParallelError
+from hvd_nowcast.spark.commands import spark
 
 if TYPE_CHECKING:
     from hvd_nowcast.shards.split import SplitRule
@@ -185,18 +186,14 @@ def train(
       launch/local.sh 4 configs/demo.yaml --run runs/mine
     The result does not depend on the number of ranks, and a run may be resumed on another number.
     """
+    from hvd_nowcast.train import describe_training
     from hvd_nowcast.train import train as train_job
 
     if locality is not None:
         overrides = (*overrides, f"data.locality={locality}")
     final = train_job(config, run_folder, overrides, resume, timeline, shards)
-    if final is None:
-        return
-    console.say(
-        f"{run_folder}: {final['steps']} steps, best validation loss {final['best_loss']:.4f} at "
-        f"step {final['best_step']}, {final['samples_per_second']:.1f} samples/s, "
-        f"weights {final['fingerprint'][:12]}"
-    )
+    if final is not None:
+        console.say(describe_training(run_folder, final))
 
 
 @program.command()
@@ -394,6 +391,9 @@ def info(full: bool, check: bool) -> None:
         console.say("\n" + problem_table(problems))
         if problems:
             sys.exit(ParallelError.exit_status)
+
+
+program.add_command(spark)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

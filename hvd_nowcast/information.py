@@ -19,6 +19,7 @@ from hvd_nowcast.parallel.launcher import find_launch
 PACKAGES = (
     "tensorflow", "tensorflow-cpu", "keras", "numpy", "netCDF4", "h5py", "scores", "pysteps",
     "matplotlib", "pyflwdir", "scikit-learn", "rasterio", "pyproj", "mpi4py", "horovod",
+    "pyspark",
 )  # fmt: skip
 OPTIONAL = {
     "pysteps": "no optical flow in evaluate; install the extra 'verify'",
@@ -31,6 +32,7 @@ OPTIONAL = {
     "pyproj": "a nowcast on another projection than a watershed's cannot be used; install it",
     "mpi4py": "one process only; install the extra 'hpc'",
     "horovod": "one process only; install the extra 'hpc' (needs a C++ compiler and MPI)",
+    "pyspark": "no Spark jobs; install the extra 'spark' (needs Java)",
 }
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 LITTLE_SPACE_GIB = 1.0
@@ -48,6 +50,11 @@ def collect_versions() -> dict[str, str]:
         "platform": platform.platform(),
         **{name: version for name, version in found.items() if version},
     }
+
+
+def comparable_versions() -> dict[str, str]:
+    """Versions that must be the same on all nodes, which may differ in kernel and distribution."""
+    return {name: text for name, text in collect_versions().items() if name != "platform"}
 
 
 def git_state(folder: Path) -> dict[str, Any]:

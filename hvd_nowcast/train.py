@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from hvd_nowcast import console
 from hvd_nowcast.config import Config, load_config
-from hvd_nowcast.information import collect_versions, git_state
+from hvd_nowcast.information import collect_versions, comparable_versions, git_state
 from hvd_nowcast.parallel.agreement import from_first, on_all, require_same
 from hvd_nowcast.parallel.communicator import Communicator
 from hvd_nowcast.parallel.failure import Job
@@ -54,7 +54,7 @@ def train(
     with job.one_message():
         communicator = job.communicator = connect(os.environ, timeline)
         config = on_all(communicator, lambda: load_config(config_file, overrides))
-        require_same(communicator, "versions", _comparable_versions())
+        require_same(communicator, "versions", comparable_versions())
         require_same(communicator, "the configuration", config.to_flat_dict())
         run = RunFolder(folder, writable=communicator.rank == 0)
         if not from_first(communicator, lambda: _prepare(run, config, resume)):
@@ -64,6 +64,23 @@ def train(
             elsewhere = (*overrides, f"data.shards={shards}")
             config = on_all(communicator, lambda: load_config(config_file, elsewhere))
         return _train(config, run, communicator, job)
+
+
+def describe_training(folder: Path, final: Mapping[str, Any]) -> str:
+    """One line about a finished run.
+
+    Parameters
+    ----------
+    folder
+        The run.
+    final
+        What `train` returns.
+    """
+    return (
+        f"{folder}: {final['steps']} steps, best validation loss {final['best_loss']:.4f} at "
+        f"step {final['best_step']}, {final['samples_per_second']:.1f} samples/s, "
+        f"weights {final['fingerprint'][:12]}"
+    )
 
 
 def probe(config_file: Path, overrides: Sequence[str] = ()) -> str | None:
@@ -117,8 +134,3 @@ def _train(
         console.note(f"{communicator.size} ranks") if communicator.rank == 0 else None
     final = TrainingRun(config, run, communicator).run(job.end)
     return final if run.writable else None
-
-
-def _comparable_versions() -> dict[str, str]:
-    # Nodes may differ in kernel and distribution.
-    return {name: text for name, text in collect_versions().items() if name != "platform"}

@@ -8,8 +8,8 @@
 # HVD_NOWCAST_VENV         where the environment goes, .venv when not set
 # HVD_NOWCAST_TENSORFLOW   cpu (default) or gpu
 #
-# Without a compiler or an MPI the single-process mode is installed all the same, and a line says
-# what is missing.
+# Without a compiler or an MPI the single-process mode is installed all the same, without Java all but
+# Spark, and a line says what is missing.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -41,6 +41,8 @@ find_python() {
 
 has_compiler() { command -v c++ >/dev/null || command -v g++ >/dev/null; }
 
+has_java() { command -v java >/dev/null || [ -x "${JAVA_HOME:-}/bin/java" ]; }
+
 # What the environment depends on; another answer means another set-up.
 wanted_stamp() {
     cat "$root/setup.py" "$constraints" "$root/launch/setup.sh" | sha256sum | cut -d' ' -f1
@@ -50,8 +52,9 @@ wanted_stamp() {
 
 is_done() {
     [ -f "$stamp" ] && [ "$(sed '/^missing: /d' "$stamp")" = "$(wanted_stamp)" ] || return 1
-    # What could not be built is tried again as soon as there is a compiler.
-    ! { grep -q '^missing: ' "$stamp" && has_compiler && [ ! -f "$venv/compiler.seen" ]; }
+    # What could not be installed is tried again as soon as there is a compiler, or Java.
+    ! { grep -q '^missing: ' "$stamp" && has_compiler && [ ! -f "$venv/compiler.seen" ]; } &&
+        ! { grep -q '^missing: pyspark' "$stamp" && has_java && [ ! -f "$venv/java.seen" ]; }
 }
 
 # Run a stage with its output in the log: stage TITLE COMMAND...
@@ -92,6 +95,8 @@ install_packages() {
 
 install_pysteps() { pip pysteps; }
 
+install_spark() { pip pyspark pyarrow; }
+
 install_mpi() {
     # A site's own MPI knows its network: it wins over the wheel.
     if ! PATH=${PATH#"$venv/bin:"} command -v mpicxx; then
@@ -122,7 +127,7 @@ if is_done; then
     sed -n 's/^missing: /set-up: still missing: /p' "$stamp" >&2
     exit 0
 fi
-rm -f "$stamp" "$venv/compiler.seen"
+rm -f "$stamp" "$venv"/{compiler,java}.seen
 say "into $venv, some minutes the first time; details in $log"
 stage 'TensorFlow and the other packages' install_packages
 compiler='install a C++ compiler (Debian: apt install g++) and run launch/setup.sh again'
@@ -135,6 +140,13 @@ if has_compiler; then
 else
     missing+=("pysteps, so no optical flow to compare with; $compiler")
     missing+=("Horovod, so one process only; $compiler")
+fi
+if has_java; then
+    touch "$venv/java.seen"
+    optional 'pyspark, so no Spark jobs' "see $log" 'pyspark' install_spark
+else
+    java='install Java 17 (Debian: apt install openjdk-17-jre-headless) and run launch/setup.sh again'
+    missing+=("pyspark, so no Spark jobs; $java")
 fi
 wanted_stamp >"$stamp"
 for what in "${missing[@]}"; do

@@ -8,6 +8,12 @@ from typing import Any
 
 import netCDF4
 import numpy as np
+import yaml
+
+from hvd_nowcast.config import LandcoverConfig, load_config
+from hvd_nowcast.grid import Grid
+from hvd_nowcast.shards.convert.scene import open_scene
+from hvd_nowcast.shards.scene import Scene, write_scene
 
 ROWS, COLUMNS = 96, 80
 CLASSES = ("water", "meadow", "forest")
@@ -58,3 +64,36 @@ def write_scene_file(path: Path, edit: Edit | None = None) -> Path:
         if edit is not None:
             edit(dataset)
     return path
+
+
+def write_wide_scene(folder: Path, copies: int) -> Path:
+    """Shards of a larger scene: copies of the small one beside and below each other."""
+    small = open_scene([write_scene_file(folder.with_suffix(".nc"))])
+    modalities = {name: np.tile(v, (1, copies, copies)) for name, v in small.modalities.items()}
+    rows, columns = ROWS * copies, COLUMNS * copies
+    grid = Grid(
+        4e5 + 30.0 * np.arange(columns), 5e6 - 30.0 * np.arange(rows), small.grid.projection
+    )
+    labels = np.tile(small.labels, (copies, copies))
+    scene = Scene(modalities, labels, small.classes, grid, small.attributes)
+    folder.mkdir()
+    write_scene(folder, scene, np.where(np.arange(columns) < columns // 2, 1, 2) * (labels > 0))
+    return folder
+
+
+def make_untrained_run(folder: Path, shards: Path, filters: tuple[int, ...]) -> Path:
+    """A run whose weights are those it starts from, which give a pixel one class or another."""
+    from hvd_nowcast.training.checkpoint import save_arrays, variable_arrays
+    from hvd_nowcast.training.landcover import LandcoverTask
+    from hvd_nowcast.training.run_folder import RunFolder
+
+    tree = {"data": {"shards": str(shards), "patch": 4}, "model": {"filters": list(filters)}}
+    config = folder.with_suffix(".yaml")
+    config.write_text(yaml.safe_dump({"task": "landcover", **tree}))
+    loaded = load_config(config)
+    assert isinstance(loaded, LandcoverConfig)
+    run = RunFolder(folder)
+    run.start(loaded)
+    model = LandcoverTask(loaded, run).model
+    save_arrays(run.best_weights, variable_arrays(model), {"step": 0})
+    return folder

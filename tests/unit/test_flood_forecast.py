@@ -11,10 +11,14 @@ import pytest
 import yaml
 
 from hvd_nowcast.cli import main
+from hvd_nowcast.config import FloodConfig
 from hvd_nowcast.errors import ConfigError, InputError
 from hvd_nowcast.flood.evaluate import flood_scores
 from hvd_nowcast.flood.forecast import make_flood_forecast
+from hvd_nowcast.spark.plan import Request
+from hvd_nowcast.spark.work import open_work
 from hvd_nowcast.train import train
+from hvd_nowcast.training.run_folder import RunFolder
 from tests.unit.made_watershed import COLUMNS, ROWS, STEPS, make_rain, write_watershed_file
 from tests.unit.test_flood import make_config, make_shards
 
@@ -157,3 +161,23 @@ def test_options_of_the_other_task_are_refused(run: Path, tmp_path: Path) -> Non
     with pytest.raises(SystemExit) as exit_:
         main([*arguments, "--variable", "tp"])
     assert exit_.value.code == 2
+
+
+def test_a_record_is_forecast_from_each_start(run: Path, tmp_path: Path) -> None:
+    shards = Path(RunFolder(run).config_of(FloodConfig).data.shards)
+    with open_work(run, Request((shards,), 1440)) as work:
+        names = {
+            f"{str(time_of(place)).replace('-', '').replace(':', '')}.nc": place
+            for place in range(STEPS)
+        }
+        places = [names[piece] for piece in work.pieces]
+        steps_in = make_config(shards)["data"]["frames_in"]
+        assert places[0] == steps_in - 1
+        assert len(places) > STEPS / 2
+        assert PLACE in places
+        piece = work.pieces[places.index(PLACE)]
+        work.compute(piece, tmp_path / piece)
+        assert f"{len(places)} forecasts" in work.join(tmp_path)
+    whole = make_flood_forecast(run, [shards], reference_time=str(time_of(PLACE)))
+    with netCDF4.Dataset(tmp_path / piece) as file:
+        np.testing.assert_array_equal(file["discharge"][:], whole.median)

@@ -33,6 +33,7 @@ INSTALLED_EXTRAS = (
     "flood",
     "landcover",
     "tensorboard",
+    "spark",
     "dev",
 )
 
@@ -219,6 +220,10 @@ def test_a_new_option_is_a_decision() -> None:
         "forecast": inputs | {"--input", "--out", "--plot", "--time", "--rain"},
         "watch": inputs | {"--input", "--out", "--keep"},
         "compare-parallel": {"--run", "--set", "--steps"},
+        "spark predict": {"--out", "--master", "--every", "--geotiff", "--conf"},
+        "spark train": {
+            *("--run", "--num-proc", "--master", "--set", "--resume", "--trust-network", "--conf"),
+        },
         "report": set(),
         "info": {"--full", "--check"},
     }
