@@ -12,7 +12,8 @@ import numpy as np
 
 from hvd_nowcast.shards.scene import squares
 
-TASKS_PER_SLOT = 8
+# More would leave the progress bar where it is for too long.
+LARGEST_TASK = 16
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,18 @@ def left_to_do(pieces: Sequence[str], intact: Collection[str]) -> tuple[str, ...
 
 
 def tasks_for(pieces: Sequence[str], slots: int) -> list[tuple[str, ...]]:
-    """Divide pieces, in their order, into tasks of one size.
+    """Divide pieces, in their order, into tasks that become smaller towards the end.
 
-    A task has more than one piece where there are many, because Spark takes some milliseconds to
-    hand over a task; and each slot gets `TASKS_PER_SLOT`, so that a slow one is helped by others.
+    Spark takes some 50 ms of the cores to hand over a task, so the first have many pieces; the
+    last have one, so that all slots end together.
     """
-    size = max(1, len(pieces) // (TASKS_PER_SLOT * slots))
-    return [tuple(pieces[first : first + size]) for first in range(0, len(pieces), size)]
+    tasks, first = [], 0
+    while first < len(pieces):
+        share = (len(pieces) - first) // (2 * slots)
+        last = first + min(max(share, 1), LARGEST_TASK)
+        tasks.append(tuple(pieces[first:last]))
+        first = last
+    return tasks
 
 
 def tile_corners(shape: tuple[int, int], side: int) -> dict[str, tuple[int, int]]:

@@ -102,13 +102,20 @@ def test_what_is_left_keeps_its_order() -> None:
     assert left_to_do(("c", "a", "b"), {"a"}) == ("c", "b")
 
 
-@pytest.mark.parametrize(("count", "slots", "size"), [(1, 2, 1), (31, 2, 1), (500, 2, 31)])
-def test_tasks_hold_every_piece_once(count: int, slots: int, size: int) -> None:
-    pieces = [str(number) for number in range(count)]
-    tasks = tasks_for(pieces, slots)
+@pytest.mark.parametrize(
+    ("count", "slots", "sizes"),
+    [(1, 2, [1]), (16, 2, [4, 3, 2, 1, 1, 1, 1, 1, 1, 1]), (3, 8, [1, 1, 1])],
+)
+def test_tasks_become_smaller(count: int, slots: int, sizes: list[int]) -> None:
+    assert [len(task) for task in tasks_for([*"x" * count], slots)] == sizes
+
+
+def test_tasks_hold_every_piece_once() -> None:
+    pieces = [str(number) for number in range(500)]
+    tasks = tasks_for(pieces, 2)
     assert [piece for task in tasks for piece in task] == pieces
-    assert {len(task) for task in tasks[:-1]} <= {size}
-    assert len(tasks) >= min(count, 8 * slots)
+    assert max(map(len, tasks)) == 16
+    assert len(tasks[-1]) == 1
 
 
 def test_a_folder_belongs_to_one_plan(tmp_path: Path) -> None:
