@@ -28,6 +28,8 @@ from hvd_nowcast.config.sections import (
     BalanceSection,
     BranchesSection,
     OptimiserSection,
+    RegionSection,
+    StartSection,
     TrainingSection,
 )
 
@@ -48,6 +50,8 @@ __all__ = [
     "ModelSection",
     "NowcastConfig",
     "OptimiserSection",
+    "RegionSection",
+    "StartSection",
     "SyntheticSection",
     "TrainingSection",
     "config_from_dict",

@@ -112,6 +112,8 @@ class TrainingSection:
         Largest number of validation windows, spread evenly over the split.
     patience
         Validations without a better loss before the run stops early; ``null`` never stops.
+    target_loss
+        The run stops when its validation loss is as low as this; ``null`` goes on.
     checkpoint_every
         Steps between checkpoints.
     checkpoint_minutes
@@ -133,6 +135,7 @@ class TrainingSection:
     validate_every: int = 250
     validation_samples: int = 48
     patience: int | None = None
+    target_loss: float | None = None
     checkpoint_every: int = 250
     checkpoint_minutes: float = 10.0
     keep_checkpoints: int = 3
@@ -216,6 +219,67 @@ class BranchesSection:
 
 
 @dataclass(frozen=True)
+class RegionSection:
+    """The part of the archive that a run learns from, as if the rest were not there.
+
+    Attributes
+    ----------
+    name
+        What the region is called.
+    bounds
+        First row, last row (excluded), first column and last column (excluded) of radar or scene.
+    outline
+        Corners of a polygon inside the bounds as (row, column); what lies outside counts as
+        missing.
+    gauge
+        Of a watershed: its name.
+    periods
+        ISO times of beginnings and ends (excluded); training samples start inside them. ``null``
+        takes the whole training split.
+    """
+
+    name: str = "region"
+    bounds: tuple[int, int, int, int] | None = None
+    outline: tuple[tuple[float, float], ...] | None = None
+    gauge: str | None = None
+    periods: tuple[tuple[str, str], ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        require(
+            (self.bounds is None) != (self.gauge is None),
+            "region: give either bounds (rows and columns) or gauge, not both or neither",
+        )
+        if self.bounds is not None:
+            top, bottom, left, right = self.bounds
+            require(
+                0 <= top < bottom and 0 <= left < right,
+                f"region.bounds are {list(self.bounds)}, expected [first row, last row, first "
+                "column, last column], the last ones excluded",
+            )
+        require(
+            self.outline is None or len(self.outline) >= 3,
+            "region.outline needs at least three corners",
+        )
+
+
+@dataclass(frozen=True)
+class StartSection:
+    """Another run whose best weights this one starts from.
+
+    Attributes
+    ----------
+    run
+        Its folder, relative to the working directory.
+    freeze
+        Layers that are left as they are, by the beginning of their names.
+    """
+
+    run: str
+    freeze: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Sections:
     """What all whole configurations have and can do; each task adds its own sections.
 
@@ -223,12 +287,18 @@ class Sections:
     ----------
     optimiser, training, balance
         How it is trained.
+    region
+        What of the archive it learns from; ``null`` takes all.
+    start
+        A run it starts from; ``null`` starts from random weights.
     """
 
     _: KW_ONLY
     optimiser: OptimiserSection = field(default_factory=OptimiserSection)
     training: TrainingSection = field(default_factory=TrainingSection)
     balance: BalanceSection = field(default_factory=BalanceSection)
+    region: RegionSection | None = None
+    start: StartSection | None = None
 
     def __post_init__(self) -> None:
         """Refuse manual shares that are not the batch."""

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from hvd_nowcast.models.flood import LAST_KNOWN, LINEAR, LINEAR_INPUTS, FloodNetwork
+from hvd_nowcast.models.flood import LINEAR, LINEAR_INPUTS, FloodNetwork
 
 # Ridge penalties to choose from, by the error on the validation split; the largest leaves nothing
 # but persistence, which a short record may ask for.
@@ -29,10 +29,15 @@ def fit_linear_path(
     Parameters
     ----------
     network
-        As it was built: its other paths give zero.
+        Its other paths stay as they are, which is zero in a new network; the linear path learns
+        what they leave.
     train, validation
         Decoded batches.
     """
+    layer = network.tail.get_layer(LINEAR)
+    kernel, bias = layer.kernel, layer.bias
+    for variable in (kernel, bias):
+        variable.assign(np.zeros(variable.shape))
     inputs, wanted = _gathered(network, train)
     held_inputs, held_wanted = _gathered(network, validation)
     square, right = inputs.T @ inputs, inputs.T @ wanted
@@ -42,8 +47,6 @@ def fit_linear_path(
     errors = np.array([np.mean((held_inputs @ s - held_wanted) ** 2, 0) for s in solutions])
     # Each lead time takes its own penalty: a long one needs a larger one.
     best = np.choose(errors.argmin(0), np.array(solutions))
-    layer = network.tail.get_layer(LINEAR)
-    kernel, bias = layer.kernel, layer.bias
     outputs = bias.shape[0] // best.shape[1]
     # Each lead time's outputs follow each other: a mean and a deviation, or quantiles.
     spread = np.zeros((best.shape[1], outputs))
@@ -54,17 +57,19 @@ def fit_linear_path(
 
 
 def _gathered(network: FloodNetwork, batches: Iterable[dict[str, Any]]) -> tuple[Array, Array]:
-    """Inputs of the linear path with a leading 1, and the change from the last known discharge."""
+    """Inputs of the linear path with a leading 1, and the discharge that the rest leaves to it."""
     tail = network.tail
-    layers = [tail.get_layer(LINEAR_INPUTS).output, tail.get_layer(LAST_KNOWN).output]
+    layers = [tail.get_layer(LINEAR_INPUTS).output, tail.output]
     inside = keras.Model(tail.inputs, layers)
     inputs, wanted = [], []
     for batch in batches:
         heads = [head([batch["rain"], batch["gauge"]]) for head in network.heads]
-        newest, last = inside([tf.concat(heads, -1), batch["series"]])
+        newest, rest = inside([tf.concat(heads, -1), batch["series"]])
         complete = batch["weight"].numpy().all(1)
-        change = batch["target"].numpy() - np.asarray(last)[..., 0]
+        # The mean, or the quantile in the middle.
+        middle = 0 if network.has_deviation else rest.shape[-1] // 2
+        left = batch["target"].numpy() - np.asarray(rest)[..., middle]
         flat = np.asarray(newest, np.float64)[complete]
         inputs.append(np.concatenate([np.ones((len(flat), 1)), flat], 1))
-        wanted.append(change[complete].astype(np.float64))
+        wanted.append(left[complete].astype(np.float64))
     return np.concatenate(inputs), np.concatenate(wanted)
