@@ -78,7 +78,7 @@ def mask_of(region: RegionSection) -> NDArray[np.bool_]:
 def inside_polygon(
     corners: Sequence[tuple[float, float]], y: NDArray[np.float64], x: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """Whether points lie inside a polygon: a ray from each crosses its sides an odd number of times.
+    """Whether points lie inside a polygon: a ray crosses its sides an odd number of times.
 
     Points on a side belong to one of two polygons that share it, never to both (Franklin's
     half-open rule).

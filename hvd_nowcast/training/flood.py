@@ -140,7 +140,7 @@ class FloodData:
             )
 
     def _fit_scaling(self, transform: str, leads: int) -> FlowScaling:
-        train = _times_of(self.manifest, "train", self.watershed.times)
+        train = times_of(self.manifest, "train", self.watershed.times)
         discharge = self.watershed.discharge[train]
         silent = np.flatnonzero(~np.isfinite(discharge).any(0))
         if silent.size:
@@ -313,7 +313,8 @@ def contribution_maps(
     )
 
 
-def _times_of(manifest: Manifest, split: str, times: NDArray[np.datetime64]) -> NDArray[np.bool_]:
+def times_of(manifest: Manifest, split: str, times: NDArray[np.datetime64]) -> NDArray[np.bool_]:
+    """Which times of the series of a watershed lie in a split, shape (t,)."""
     inside = np.zeros(len(times), bool)
     for entry in manifest.shards:
         for segment in entry.segments if entry.split == split else ():

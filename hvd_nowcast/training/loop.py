@@ -88,7 +88,8 @@ class TrainingRun:
     communicator
         The other ranks.
     bench
-        A network that earlier runs have used; without one, it is built, and closed at the end.
+        A network that many runs use, which then keep quiet; without one, it is built, and closed
+        at the end.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class TrainingRun:
         self._config = config
         self._run = run
         self._communicator = communicator
-        self._keep_open = bench is not None
+        self._one_of_many = bench is not None
         if bench is None:
             take_over_scaling(config.start, run)
             bench = Bench(config, run, communicator)
@@ -148,7 +149,7 @@ class TrainingRun:
             When loss or gradient are NaN or infinite.
         """
         with ExitStack() as stack:
-            if not self._keep_open:
+            if not self._one_of_many:
                 stack.callback(self._task.close)
             flag = stack.enter_context(InterruptFlag())
             seconds = 60 * self._config.training.stall_minutes
@@ -188,9 +189,10 @@ class TrainingRun:
             total=total,
             unit="step",
             initial=progress.step,
-            hidden=not self._run.writable,
+            hidden=not self._run.writable or self._one_of_many,
         )
-        lines = _Lines(bool(bar.disable) and self._run.writable, total)
+        plain = bool(bar.disable) and self._run.writable and not self._one_of_many
+        lines = _Lines(plain, total)
         if self._config.start is not None and progress.best_loss is None:
             # What was learnt elsewhere may be good enough as it is.
             self._validate(watchdog)
@@ -377,12 +379,17 @@ class TrainingRun:
         step = facts.get("step", 0)
         if not facts:
             if self._config.start is not None:
-                start_from(self._config.start, self._model, self._run)
+                moved = start_from(self._config.start, self._model, self._run)
+                self._note(f"starting from {self._config.start.run}: {moved}")
             self._task.initialise()
         else:
-            console.note(f"resuming {self._run.path} at step {step}")
+            self._note(f"resuming {self._run.path} at step {step}")
         self._run.cut_metrics(step)
         return facts
+
+    def _note(self, text: str) -> None:
+        if not self._one_of_many:
+            console.note(text)
 
     def _polish(self) -> None:
         if not (self._run.writable and self._run.best_weights.exists()):

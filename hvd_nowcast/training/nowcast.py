@@ -79,19 +79,19 @@ class NowcastTask:
         # Of the whole archive also where a region is taken: one step then serves all regions.
         rows, columns = (data.crop, data.crop) if data.crop else manifest.grid.shape
         self.planned_targets = float(training.global_batch * data.frames_out * rows * columns)
-        if config.region is None:
-            self._read(manifest, pool)
-        else:
-            self.turn_to(config.region)
+        self.turn_to(config.region)
 
-    def turn_to(self, region: RegionSection) -> None:
-        """Take samples from a region alone, see `Task`.
+    def turn_to(self, region: RegionSection | None) -> None:
+        """Take samples from a region alone, or from everywhere, see `Task`.
 
         Raises
         ------
         ConfigError
             When the region is none of a grid.
         """
+        if region is None:
+            self._read(self._manifest, self._pool)
+            return
         reader = RegionReader(self._pool, region, self._manifest.packing.fill)
         self._read(regional_manifest(self._manifest, reader, region), reader, region.periods)
 

@@ -10,7 +10,6 @@ from typing import Any
 import keras
 from numpy.typing import NDArray
 
-from hvd_nowcast import console
 from hvd_nowcast.config import StartSection
 from hvd_nowcast.errors import ConfigError, RunFolderError
 from hvd_nowcast.training.checkpoint import load_arrays
@@ -101,8 +100,6 @@ def start_from(start: StartSection, model: keras.Model, run: RunFolder) -> Moved
         tuple(name for name in fitting if name in frozen),
     )
     run.write_json(START, {"run": start.run, **asdict(found)})
-    if run.writable:
-        console.note(f"starting from {start.run}: {found}")
     return found
 
 

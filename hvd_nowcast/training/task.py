@@ -41,8 +41,8 @@ class Task(Protocol):
     def sizes(self) -> NetworkSizes:
         """What of the network travels between ranks."""
 
-    def turn_to(self, region: RegionSection) -> None:
-        """Take samples from a region alone from now on; the model stays as it is."""
+    def turn_to(self, region: RegionSection | None) -> None:
+        """Take samples from a region alone from now on, or from everywhere; the model stays."""
 
     def place(self, communicator: Communicator) -> None:
         """Decide which rank holds which branch, where the configuration wants that; collective."""
