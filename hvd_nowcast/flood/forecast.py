@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,6 +32,7 @@ def make_flood_forecast(
     inputs: Sequence[Path],
     rain: Sequence[Path] = (),
     reference_time: str | None = None,
+    load: Callable[[Path, Path], FloodPredictor] = FloodPredictor.load,
 ) -> DischargeForecast:
     """Forecast the discharge of a watershed.
 
@@ -45,6 +46,8 @@ def make_flood_forecast(
         Nowcast or other forecast of the rain ahead; without it, what the inputs hold.
     reference_time
         ISO time of the newest step to use; the newest with a discharge when None.
+    load
+        Opens the run with the shards of the inputs.
 
     Raises
     ------
@@ -54,7 +57,7 @@ def make_flood_forecast(
         When the time cannot be read, or rain is given to a model that takes none.
     """
     with _shards_of(inputs) as folder:
-        predictor = FloodPredictor.load(run, folder)
+        predictor = load(run, folder)
         try:
             return _forecast(predictor, inputs[0], rain, reference_time)
         finally:

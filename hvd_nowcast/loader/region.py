@@ -46,7 +46,8 @@ class RegionReader:
 
     def read_codes(self, file: str, start: int, stop: int) -> Codes:
         """Stored codes of some frames, missing outside the outline, shape (frames, y, x)."""
-        codes = self._frames.read_codes(file, start, stop)[(slice(None), *self._part)]
+        rows, columns = self._part
+        codes = self._frames.read_codes(file, start, stop)[:, rows, columns]
         if self._inside is None:
             return codes
         return np.where(self._inside, codes, np.array(self._fill, codes.dtype))

@@ -180,6 +180,13 @@ def aligned_against(plan: Plan, outcomes: Mapping[str, ModelOutcome]) -> dict[st
     return found
 
 
+def scratch_until_best(plan: Plan, outcomes: Mapping[str, ModelOutcome]) -> Spread | None:
+    """Share of their steps after which models from scratch were at their best, quartiles."""
+    names = (f"{SCRATCH}/{region.name}" for region in plan.usable)
+    found = [outcomes[name] for name in names if name in outcomes]
+    return spread([o.best_step / max(1, o.steps) for o in found]) if found else None
+
+
 def spread(values: Sequence[float]) -> Spread:
     """Lower quartile, median, upper quartile."""
     low, middle, high = np.percentile(values, (25, 50, 75)).tolist()

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
 
 from hvd_nowcast import console
 from hvd_nowcast.config import (
@@ -17,7 +21,7 @@ from hvd_nowcast.config import (
 )
 from hvd_nowcast.config.regions import SCHEMES
 from hvd_nowcast.errors import ConfigError, HvdNowcastError
-from hvd_nowcast.parallel.farm import Outcome, open_farm
+from hvd_nowcast.parallel.farm import Farm, FarmJob, Outcome, open_farm
 from hvd_nowcast.regions.domain import look_at_regions, usable
 from hvd_nowcast.regions.folder import FAILURES, PLAN, Plan, RegionsFolder
 from hvd_nowcast.regions.similarity import feature_distances, find_clusters, space_distances
@@ -66,10 +70,12 @@ def train_regions(
         return regions
 
 
-def _train(regions: RegionsFolder, farm, jobs, finished) -> None:  # type: ignore[no-untyped-def]
+def _train(
+    regions: RegionsFolder, farm: Farm, jobs: Sequence[FarmJob], finished: Sequence[str]
+) -> None:
     from hvd_nowcast.regions.work import train_model
 
-    bar = console.progress(None, "models", len(jobs), "model", len(finished))
+    bar: tqdm[Any] = console.progress(None, "models", len(jobs), "model", len(finished))
     failures: dict[str, str | None] = {}
 
     def report(outcome: Outcome) -> None:
@@ -158,7 +164,5 @@ def _open_domain(regions: RegionsFolder, base: Config, plan: Plan) -> None:
 
 def plan_gauges(base: FloodConfig, plan: Plan) -> FloodConfig:
     """The configuration with the gauges alone that have something to learn from."""
-    from dataclasses import replace
-
     gauges = tuple(str(region.gauge) for region in plan.usable)
     return replace(base, data=replace(base.data, gauges=gauges))

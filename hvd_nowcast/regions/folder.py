@@ -86,8 +86,8 @@ class ModelOutcome:
     ----------
     seconds, processor_seconds
         From its start to its best weights on disk.
-    steps, best_loss
-        Updates made, and the best validation loss.
+    steps, best_step, best_loss
+        Updates made, how many of them until the best validation loss, and that loss.
     skill, loss, counts
         On the test split, see `RegionScore`.
     fingerprint
@@ -101,6 +101,7 @@ class ModelOutcome:
     seconds: float
     processor_seconds: float
     steps: int
+    best_step: int
     best_loss: float
     skill: float | None
     loss: float

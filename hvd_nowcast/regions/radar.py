@@ -67,7 +67,8 @@ def describe_radar(
     masks = [mask_of(region) for region in regions]
     for codes, seconds in _chunks(manifest, frames):
         for region, mask, found in zip(regions, masks, gathered, strict=True):
-            part = codes[(slice(None), *slices_of(region))]
+            rows, columns = slices_of(region)
+            part = codes[:, rows, columns]
             _gather(found, part, mask & (part != manifest.packing.fill), seconds, table, wet)
     step = manifest.step_seconds
     km = manifest.grid.spacing / 1000.0

@@ -17,6 +17,7 @@ from hvd_nowcast.regions.comparison import (
     aligned_against,
     compare_schemes,
     scheme_rows,
+    scratch_until_best,
 )
 from hvd_nowcast.regions.figures import draw_regions
 from hvd_nowcast.regions.folder import FAILURES, ModelOutcome, Plan, RegionsFolder
@@ -111,6 +112,7 @@ def scores(
         "plan_seconds": plan.seconds,
         "schemes": [asdict(result) for result in results],
         "aligned_against": aligned_against(plan, outcomes),
+        "scratch_until_best": scratch_until_best(plan, outcomes),
         "models": {name: asdict(outcome) for name, outcome in outcomes.items()},
         "regions_without": {
             region.name: found.problem

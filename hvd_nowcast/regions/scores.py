@@ -15,7 +15,6 @@ from hvd_nowcast.training.nowcast import NowcastTask
 from hvd_nowcast.training.task import Task
 
 RAIN_THRESHOLD = 1.0
-SKILLS = {"nowcast": "CSI at 1 mm/h", "flood": "NSE", "landcover": "accuracy"}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import os
 import time
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from hvd_nowcast.config import Config, RegionsConfig
@@ -32,8 +31,13 @@ class _Workplace:
     plan: Plan
     bench: Bench
     scorer: Scorer
-    seconds: float
-    processor_seconds: float
+    seconds: float = 0.0
+    processor_seconds: float = 0.0
+
+    def config_of(self, model: PlannedModel, target_loss: float | None) -> Config:
+        """Configuration of the run of one model."""
+        regions, transfer = len(self.plan.usable), self.config.transfer
+        return model_config(self.base, model, self.folder.models, transfer, regions, target_loss)
 
 
 @lru_cache(maxsize=1)
@@ -45,8 +49,8 @@ def _workplace(path: str) -> _Workplace:
     plan = folder.plan()
     bench = Bench(base, folder.domain, SingleProcess())
     scorer = Scorer(bench.task, config.test_samples)
-    place = _Workplace(folder, config, base, plan, bench, scorer, 0.0, 0.0)
-    for source in {None, *(model.source for model in plan.models[-1:])}:
+    place = _Workplace(folder, config, base, plan, bench, scorer)
+    for source in {None, next((model.source for model in plan.models if model.source), None)}:
         _warm_up(place, source)
     place.seconds, place.processor_seconds = watch.read()
     return place
@@ -55,10 +59,7 @@ def _workplace(path: str) -> _Workplace:
 def _warm_up(place: _Workplace, source: str | None) -> None:
     """Trace the step that models from scratch take, or those with a source."""
     model = PlannedModel("warm-up", "", place.plan.usable[0], source)
-    regions = len(place.plan.usable)
-    config = model_config(
-        place.base, model, place.folder.models, place.config.transfer, regions, None
-    )
+    config = place.config_of(model, None)
     place.bench.turn_to(config, RunFolder(place.folder.domain.path, writable=False))
     step = place.bench.step(config)
     size = config.training.global_batch
@@ -100,6 +101,7 @@ def train_model(path: str, name: str) -> dict[str, Any]:
         seconds,
         processor_seconds,
         final["steps"],
+        final["best_step"],
         final["best_loss"],
         score.skill,
         score.loss,
@@ -120,10 +122,7 @@ def _train(place: _Workplace, model: PlannedModel, run: RunFolder) -> dict[str, 
         if wanted is None:
             raise RunFolderError(f"{model.name}: {model.target} is not trained yet")
         target = wanted.best_loss
-    regions = len(place.plan.usable)
-    config = model_config(
-        place.base, model, place.folder.models, place.config.transfer, regions, target
-    )
+    config = place.config_of(model, target)
     if run.has("config.yaml"):
         run.check_same(config)
     else:
@@ -140,8 +139,3 @@ class _Watch:
     def read(self) -> tuple[float, float]:
         """Both since the start, in seconds."""
         return time.perf_counter() - self._started[0], time.process_time() - self._started[1]
-
-
-def model_folder(folder: RegionsFolder, name: str) -> Path:
-    """Where the run of a model lies."""
-    return folder.models / name

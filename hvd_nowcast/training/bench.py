@@ -5,6 +5,8 @@ Building and tracing take seconds, as long as many updates of a small network do
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -61,9 +63,8 @@ class Bench:
         """
         self._require_same_network(config)
         set_seed(config.training.seed)
-        for name in ("scaler.json",):
-            if not run.has(name):
-                run.write_json(name, self._first.read_json(name))
+        if not run.has("scaler.json"):
+            run.write_json("scaler.json", self._first.read_json("scaler.json"))
         keep_data_facts(self._first.read_json("data.json"), run)
         self.task.turn_to(config.region)
         for variable, value in zip(self._variables, self._new, strict=True):
@@ -85,16 +86,18 @@ class Bench:
         return self._steps[frozen]
 
     def _require_same_network(self, config: Config) -> None:
-        ours, theirs = (c.to_flat_dict() for c in (self._config, config))
-        own = ("region.", "start.", "training.", "optimiser.learning_rate", "optimiser.warmup")
-        own += ("optimiser.decay", "optimiser.plateau", "optimiser.reference_batch")
-        shared = {"training.global_batch", "training.accumulate", "training.compression"}
-        different = [
-            key
-            for key in {**ours, **theirs}
-            if (key in shared or not f"{key}.".startswith(own)) and ours.get(key) != theirs.get(key)
-        ]
+        ours, theirs = (_shared_settings(c) for c in (self._config, config))
+        different = [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
         if different:
             raise ConfigError(
                 f"{', '.join(sorted(different))}: must be the same in all runs of a bench"
             )
+
+
+def _shared_settings(config: Config) -> dict[str, Any]:
+    """Settings that the runs of a bench cannot differ in."""
+    schedule = ("learning_rate", "reference_batch", "warmup", "decay", "plateau")
+    own = ("region", "start", "training.", *(f"optimiser.{name}" for name in schedule))
+    shared = {"training.global_batch", "training.accumulate", "training.compression"}
+    settings = config.to_flat_dict().items()
+    return {key: value for key, value in settings if key in shared or not key.startswith(own)}

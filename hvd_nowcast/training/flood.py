@@ -154,7 +154,7 @@ class FloodData:
         return fit_flow_scaling(transform, self.watershed, train, leads, rain)
 
 
-class FloodTask(SampledTask):
+class FloodTask(SampledTask[FloodSamples]):
     """The flood model on a watershed.
 
     Parameters

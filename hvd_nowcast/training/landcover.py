@@ -28,7 +28,7 @@ PROBED_SAMPLES = 8
 POWERS = {"none": 0.0, "square-root": 0.5, "balanced": 1.0}
 
 
-class LandcoverTask(SampledTask):
+class LandcoverTask(SampledTask[LabelledPatches]):
     """The land-cover model on a scene.
 
     Parameters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
 
 import tensorflow as tf
 
@@ -11,8 +12,10 @@ from hvd_nowcast.loader.assignment import rank_part
 from hvd_nowcast.loader.batches import NumberedSamples
 from hvd_nowcast.parallel.branches import Branches
 
+Samples = TypeVar("Samples", bound=NumberedSamples)
 
-class SampledTask:
+
+class SampledTask(Generic[Samples]):
     """The part of a `Task` that its samples decide.
 
     Parameters
@@ -30,7 +33,7 @@ class SampledTask:
     def __init__(
         self,
         training: TrainingSection,
-        samples: Callable[[str, RegionSection | None], NumberedSamples],
+        samples: Callable[[str, RegionSection | None], Samples],
         region: RegionSection | None,
         validation_batch: int,
     ) -> None:
