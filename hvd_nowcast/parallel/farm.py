@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hvd_nowcast.errors import HvdNowcastError, Interrupted, MissingDependencyError
@@ -60,12 +61,15 @@ class Outcome:
         Why it failed twice, or was never tried; None after a success.
     first_problem
         Why the first attempt failed, where there was a second.
+    seconds
+        What the last attempt took.
     """
 
     name: str
     result: dict[str, Any] | None = None
     problem: str | None = None
     first_problem: str | None = None
+    seconds: float = 0.0
 
 
 class JobQueue:
@@ -281,8 +285,9 @@ class _Foreman:
         else:
             outcomes = self._queue.fail(name, report.problem)
         for outcome in outcomes:
-            self._outcomes.append(outcome)
-            self._report(outcome)
+            mine = replace(outcome, seconds=report.seconds) if outcome.name == name else outcome
+            self._outcomes.append(mine)
+            self._report(mine)
 
 
 @dataclass(frozen=True)
@@ -292,11 +297,14 @@ class _Attempt:
     result: dict[str, Any]
     problem: str | None = None
     interrupted: bool = False
+    seconds: float = 0.0
 
 
 def _attempt(work: Work, name: str) -> _Attempt:
+    started = time.perf_counter()
     try:
-        return _Attempt(work(name))
+        result = work(name)
+        return _Attempt(result, seconds=time.perf_counter() - started)
     except Interrupted as problem:
         return _Attempt({}, str(problem), True)
     except HvdNowcastError as problem:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,18 @@ from hvd_nowcast.config import (
 )
 from hvd_nowcast.config.regions import SCHEMES
 from hvd_nowcast.errors import ConfigError, HvdNowcastError
-from hvd_nowcast.parallel.farm import Farm, FarmJob, Outcome, open_farm
+from hvd_nowcast.parallel.farm import Farm, FarmJob, Outcome, ideal_seconds, open_farm
 from hvd_nowcast.regions.domain import look_at_regions, usable
-from hvd_nowcast.regions.folder import FAILURES, PLAN, Plan, RegionsFolder
+from hvd_nowcast.regions.folder import FAILURES, FARM, PLAN, Plan, RegionsFolder
 from hvd_nowcast.regions.similarity import feature_distances, find_clusters, space_distances
-from hvd_nowcast.regions.transfer import Grouping, align, farm_jobs, plan_models
+from hvd_nowcast.regions.transfer import (
+    ALIGNED,
+    SIMILAR,
+    Grouping,
+    align,
+    farm_jobs,
+    plan_models,
+)
 
 
 def train_regions(
@@ -56,6 +64,8 @@ def train_regions(
     HvdNowcastError
         When no model at all could be trained.
     """
+    # All ranks import TensorFlow at the same time, while rank 0 looks at the data.
+    import_module("hvd_nowcast.regions.work")
     with open_farm() as farm:
         if farm is None:
             return None
@@ -76,32 +86,51 @@ def _train(
     from hvd_nowcast.regions.work import train_model
 
     bar: tqdm[Any] = console.progress(None, "models", len(jobs), "model", len(finished))
-    failures: dict[str, str | None] = {}
+    failures: dict[str, str] = {}
 
     def report(outcome: Outcome) -> None:
         bar.update()
         if outcome.problem is not None:
             failures[outcome.name] = outcome.problem
-            console.warn(f"model {outcome.name} failed twice: {outcome.problem}")
+            console.warn(f"no model {outcome.name}: {outcome.problem}")
         elif outcome.first_problem is not None:
-            console.warn(f"model {outcome.name} succeeded after: {outcome.first_problem}")
+            console.warn(f"model {outcome.name} is from a second try: {outcome.first_problem}")
 
+    started = time.perf_counter()
     with bar:
-        farm.run(jobs, finished, partial(train_model, str(regions.path)), report)
+        outcomes = farm.run(jobs, finished, partial(train_model, str(regions.path)), report)
     regions.write_json(FAILURES, failures)
+    regions.write_json(FARM, _farm_facts(farm, jobs, outcomes, time.perf_counter() - started))
     if len(failures) == len(jobs):
         name, problem = next(iter(failures.items()))
         raise HvdNowcastError(f"{regions.path}: no model could be trained; {name}: {problem}")
+
+
+def _farm_facts(
+    farm: Farm, jobs: Sequence[FarmJob], outcomes: Sequence[Outcome], seconds: float
+) -> dict[str, Any]:
+    """What the farm took, and the least it could have taken with its network built on each rank."""
+    done = [outcome for outcome in outcomes if outcome.result is not None]
+    built = [float(outcome.result["bench_seconds"]) for outcome in done if outcome.result]
+    took = {o.name: o.seconds - b for o, b in zip(done, built, strict=True)}
+    mine = [job for job in jobs if job.name in took]
+    start = max(built, default=0.0)
+    return {
+        "ranks": farm.ranks,
+        "seconds": seconds,
+        "start_seconds": start,
+        "ideal_seconds": start + ideal_seconds(mine, took, [1.0] * farm.ranks),
+        "jobs": took,
+    }
 
 
 def _planned(regions: RegionsFolder, config: RegionsConfig, base: Config, compare: bool) -> Plan:
     schemes = SCHEMES if compare else (config.transfer.scheme,)
     if (regions.path / PLAN).is_file():
         plan = regions.plan()
-        if plan.schemes != schemes:
-            raise ConfigError(
-                f"{regions.path}: was made for {', '.join(plan.schemes)}; choose another --run"
-            )
+        if (len(plan.schemes) > 1) != compare:
+            made = "evaluate" if len(plan.schemes) > 1 else "fit"
+            raise ConfigError(f"{regions.path}: was made by regions {made}; choose another --run")
         return plan
     plan = make_plan(config, base, schemes, compare)
     _open_domain(regions, base, plan)
@@ -138,6 +167,9 @@ def make_plan(config: RegionsConfig, base: Config, schemes: tuple[str, ...], com
     grouping = Grouping(
         similar, nearest, align(known, similar, config.transfer.aligned_share, hours)
     )
+    if ALIGNED in schemes and not grouping.periods:
+        console.warn("the data have a single time: the aligned scheme is the similar one")
+        schemes = tuple(s for s in schemes if s != ALIGNED) if compare else (SIMILAR,)
     chosen = [found[number] for number in numbers]
     models = plan_models(chosen, schemes, grouping, compare)
     return Plan(

@@ -8,6 +8,7 @@
     REGIONS/models/SCHEME/REGION/               a run each, as of hvd-nowcast train
     REGIONS/models/SCHEME/REGION/outcome.json   how long it took and how good it is
     REGIONS/failures.json   models that failed, and why
+    REGIONS/farm.json       ranks, what each job took, and the least time there could be
     REGIONS/figures/        clusters on a map and as a tree; schemes beside each other
 """
 
@@ -35,7 +36,7 @@ from hvd_nowcast.regions.transfer import Grouping, PlannedModel
 from hvd_nowcast.shards.writer import atomic_output
 from hvd_nowcast.training.run_folder import RunFolder
 
-PLAN, OUTCOME, FAILURES = "plan.json", "outcome.json", "failures.json"
+PLAN, OUTCOME, FAILURES, FARM = "plan.json", "outcome.json", "failures.json", "farm.json"
 RESUME = "Continue it with --resume, or choose another --run folder"
 
 

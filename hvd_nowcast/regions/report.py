@@ -20,7 +20,7 @@ from hvd_nowcast.regions.comparison import (
     scratch_until_best,
 )
 from hvd_nowcast.regions.figures import draw_regions
-from hvd_nowcast.regions.folder import FAILURES, ModelOutcome, Plan, RegionsFolder
+from hvd_nowcast.regions.folder import FAILURES, FARM, ModelOutcome, Plan, RegionsFolder
 from hvd_nowcast.regions.transfer import ALIGNED, serving_model
 from hvd_nowcast.report.html import STYLE, figure, missing
 from hvd_nowcast.shards.writer import atomic_output
@@ -44,6 +44,7 @@ def region_lines(folder: RegionsFolder) -> Iterator[str]:
     plan, skill = folder.plan(), _skill(folder)
     outcomes = folder.outcomes(plan)
     yield console.table(*region_rows(plan, outcomes, skill))
+    yield farm_line(folder)
     if len(plan.schemes) > 1:
         results = compare_schemes(plan, outcomes)
         yield console.table(*scheme_rows(results, skill))
@@ -55,6 +56,16 @@ def region_lines(folder: RegionsFolder) -> Iterator[str]:
             yield f"figure: {path}"
     except MissingDependencyError as problem:
         console.warn(f"without figures: {problem}")
+
+
+def farm_line(folder: RegionsFolder) -> str:
+    """How long the farm took, beside the least it could have taken."""
+    facts = folder.read_json(FARM)
+    return (
+        f"{len(facts['jobs'])} models on {facts['ranks']} ranks in {facts['seconds']:.1f} s, "
+        f"{facts['start_seconds']:.1f} s of it to build the network; the least possible is "
+        f"{facts['ideal_seconds']:.1f} s"
+    )
 
 
 def region_rows(
@@ -89,8 +100,8 @@ def serving_scheme(plan: Plan) -> str:
 
 
 def _aligned_lines(plan: Plan, outcomes: Mapping[str, ModelOutcome]) -> Iterator[str]:
-    if not plan.grouping.periods:
-        yield "aligned: there is one time alone, so the scheme is the similar one"
+    if ALIGNED not in plan.schemes:
+        yield "there is a single time, so that the aligned scheme is the similar one"
         return
     for scheme, found in aligned_against(plan, outcomes).items():
         cost, loss = found["processor"][1], found["loss"][1]

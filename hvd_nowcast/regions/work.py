@@ -67,6 +67,8 @@ def _warm_up(place: _Workplace, source: str | None) -> None:
         step.train(batch, 0.0)
     for batch in place.bench.task.validation_batches(0, 1):
         step.evaluate(batch).numpy()
+    place.bench.task.initialise()
+    place.bench.task.polish()
 
 
 def train_model(path: str, name: str) -> dict[str, Any]:

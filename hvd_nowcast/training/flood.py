@@ -33,7 +33,7 @@ from hvd_nowcast.shards.reader import ReaderPool
 from hvd_nowcast.shards.watershed import load_watershed
 from hvd_nowcast.training.data_facts import store_data_facts
 from hvd_nowcast.training.flood_loss import flood_loss
-from hvd_nowcast.training.linear_start import fit_linear_path
+from hvd_nowcast.training.linear_start import fit_linear_path, linear_view
 from hvd_nowcast.training.placement import NetworkParts, spread_branches
 from hvd_nowcast.training.run_folder import RunFolder
 from hvd_nowcast.training.sampled_task import SampledTask
@@ -172,6 +172,12 @@ class FloodTask(SampledTask[FloodSamples]):
         super().__init__(config.training, self._data.batches, config.region, VALIDATION_BATCH)
         self.network = build_flood(config.model, self._data.maps, self._data.sizes)
         self.model = self.network.model
+        self._view = linear_view(self.network) if config.model.heads else None
+        self._outputs = tf.function(
+            lambda inputs: self.model(inputs, training=False),
+            jit_compile=False,
+            reduce_retracing=True,
+        )
         self._loss_scale = 1.0 / np.array(self._data.scaling.persistence_error, np.float32)
         self.planned_targets = float(config.training.global_batch * config.data.frames_out)
 
@@ -203,11 +209,12 @@ class FloodTask(SampledTask[FloodSamples]):
         """Solve the linear path by least squares, so that training starts from its answer."""
         # Where another run's weights are started from, its shares were found after training.
         self.network.lead_share.assign(np.ones(self._data.sizes.steps_out))
-        if self._config.model.heads:
+        if self._view is not None:
             chosen = spread_evenly(len(self._train), LINEAR_SAMPLES).tolist()
             held = spread_evenly(len(self._validation), LINEAR_SAMPLES).tolist()
             fit_linear_path(
                 self.network,
+                self._view,
                 map(self.decoded, self._train.in_order(chosen, VALIDATION_BATCH)),
                 map(self.decoded, self._validation.in_order(held, VALIDATION_BATCH)),
             )
@@ -229,7 +236,7 @@ class FloodTask(SampledTask[FloodSamples]):
             with_share = []
             for value in (0.0, 1.0):
                 share.assign(np.full(leads, value))
-                with_share.append(self.model(inputs, training=False).numpy()[..., 0])
+                with_share.append(self._outputs(inputs).numpy()[..., 0])
             without, learnt = with_share[0], with_share[1] - with_share[0]
             weight = batch["weight"].numpy() * self._loss_scale[batch["gauge"].numpy()] ** 2
             products += (weight * (batch["target"].numpy() - without) * learnt).sum(0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -19,8 +19,27 @@ PENALTIES = (1e-3, 1e-1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6)
 Array = NDArray[np.float64]
 
 
+# Inputs of the linear path of a batch, and what the network gives.
+LinearView = Callable[[dict[str, Any]], tuple[Any, Any]]
+
+
+def linear_view(network: FloodNetwork) -> LinearView:
+    """Look into a network from batches; traced once, however often its weights change."""
+    tail = network.tail
+    inside = keras.Model(tail.inputs, [tail.get_layer(LINEAR_INPUTS).output, tail.output])
+
+    def view(batch: dict[str, Any]) -> tuple[Any, Any]:
+        heads = [head([batch["rain"], batch["gauge"]]) for head in network.heads]
+        newest, output = inside([tf.concat(heads, -1), batch["series"]])
+        return newest, output
+
+    traced: LinearView = tf.function(view, jit_compile=False, reduce_retracing=True)
+    return traced
+
+
 def fit_linear_path(
     network: FloodNetwork,
+    view: LinearView,
     train: Iterable[dict[str, Any]],
     validation: Iterable[dict[str, Any]],
 ) -> None:
@@ -31,6 +50,8 @@ def fit_linear_path(
     network
         Its other paths stay as they are, which is zero in a new network; the linear path learns
         what they leave.
+    view
+        Of `linear_view`.
     train, validation
         Decoded batches.
     """
@@ -38,8 +59,8 @@ def fit_linear_path(
     kernel, bias = layer.kernel, layer.bias
     for variable in (kernel, bias):
         variable.assign(np.zeros(variable.shape))
-    inputs, wanted = _gathered(network, train)
-    held_inputs, held_wanted = _gathered(network, validation)
+    inputs, wanted = _gathered(network, view, train)
+    held_inputs, held_wanted = _gathered(network, view, validation)
     square, right = inputs.T @ inputs, inputs.T @ wanted
     solutions = [
         np.linalg.solve(square + penalty * np.eye(len(square)), right) for penalty in PENALTIES
@@ -56,20 +77,19 @@ def fit_linear_path(
     bias.assign(weights[0].astype(bias.dtype))
 
 
-def _gathered(network: FloodNetwork, batches: Iterable[dict[str, Any]]) -> tuple[Array, Array]:
+def _gathered(
+    network: FloodNetwork, view: LinearView, batches: Iterable[dict[str, Any]]
+) -> tuple[Array, Array]:
     """Inputs of the linear path with a leading 1, and the discharge that the rest leaves to it."""
-    tail = network.tail
-    layers = [tail.get_layer(LINEAR_INPUTS).output, tail.output]
-    inside = keras.Model(tail.inputs, layers)
     inputs, wanted = [], []
     for batch in batches:
-        heads = [head([batch["rain"], batch["gauge"]]) for head in network.heads]
-        newest, rest = inside([tf.concat(heads, -1), batch["series"]])
-        complete = batch["weight"].numpy().all(1)
+        seen = {name: batch[name] for name in ("rain", "gauge", "series")}
+        newest, rest = (part.numpy() for part in view(seen))
         # The mean, or the quantile in the middle.
         middle = 0 if network.has_deviation else rest.shape[-1] // 2
-        left = batch["target"].numpy() - np.asarray(rest)[..., middle]
-        flat = np.asarray(newest, np.float64)[complete]
+        left = batch["target"].numpy() - rest[..., middle]
+        complete = batch["weight"].numpy().all(1)
+        flat = newest[complete].astype(np.float64)
         inputs.append(np.concatenate([np.ones((len(flat), 1)), flat], 1))
         wanted.append(left[complete].astype(np.float64))
     return np.concatenate(inputs), np.concatenate(wanted)

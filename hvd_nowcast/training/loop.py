@@ -160,6 +160,8 @@ class TrainingRun:
             self._loop(flag, watchdog)
             watchdog.doing("polishing the best weights")
             self._polish()
+        if self._one_of_many and flag.signal is not None:
+            raise Interrupted(f"stopped by {flag.signal.name}. Continue with --resume")
         return self._finish()
 
     def probe(self) -> list[RankProbe]:
