@@ -28,6 +28,7 @@ INSTALLED_EXTRAS = (
     "convert",
     "flood",
     "landcover",
+    "regions",
     "tensorboard",
     "dev",
 )
