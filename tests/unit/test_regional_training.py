@@ -148,7 +148,7 @@ def test_what_cannot_be_started_from_is_a_clear_error(
 
 def test_a_gauge_is_a_region_of_a_watershed(tmp_path: Path) -> None:
     shards = make_watershed(tmp_path)
-    tree = {**flood_config(shards), "region": {"name": "g", "gauge": "outlet"}}
+    tree = {**flood_config(shards), "region": {"name": "g", "gauge": "nowhere"}}
     run = RunFolder(tmp_path / "run")
     run.path.mkdir()
     whole = config_from_dict(flood_config(shards), "test")
@@ -157,7 +157,7 @@ def test_a_gauge_is_a_region_of_a_watershed(tmp_path: Path) -> None:
     everything = task.windows
     task.turn_to(RegionSection("g", gauge=names[0]))
     assert task.windows == everything // len(names)
-    with pytest.raises(ConfigError, match="there is no gauge outlet"):
+    with pytest.raises(ConfigError, match="there is no gauge nowhere"):
         FloodTask(config_from_dict(tree, "test"), run)  # type: ignore[arg-type]
     task.close()
 
