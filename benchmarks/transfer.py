@@ -20,7 +20,7 @@ from typing import Any
 
 from step import ONE_THREAD, WORKERS
 
-from hvd_nowcast.parallel.farm import FarmJob, ideal_seconds
+from hvd_nowcast.parallel.job_queue import FarmJob, ideal_seconds
 
 BASE = """
 data: {{shards: {shards}, frames_in: 4, frames_out: 4, crop: 48, wet_bias: 9}}

@@ -29,6 +29,7 @@ from hvd_nowcast.config.reading import (
     load_config,
     load_regions_config,
 )
+from hvd_nowcast.config.region import RegionSection, StartSection
 from hvd_nowcast.config.regions import (
     CutSection,
     RegionsConfig,
@@ -39,8 +40,6 @@ from hvd_nowcast.config.sections import (
     BalanceSection,
     BranchesSection,
     OptimiserSection,
-    RegionSection,
-    StartSection,
     TrainingSection,
 )
 

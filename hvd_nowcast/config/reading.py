@@ -9,11 +9,11 @@ from typing import Any
 import dacite
 import yaml
 
+from hvd_nowcast.config.checks import choice
 from hvd_nowcast.config.flood import FloodConfig
 from hvd_nowcast.config.landcover import LandcoverConfig
 from hvd_nowcast.config.nowcast import NowcastConfig
 from hvd_nowcast.config.regions import RegionsConfig
-from hvd_nowcast.config.sections import choice
 from hvd_nowcast.errors import ConfigError
 
 Config = NowcastConfig | FloodConfig | LandcoverConfig

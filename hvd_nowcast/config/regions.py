@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hvd_nowcast.config.sections import choice, require
+from hvd_nowcast.config.checks import choice, require
 
 CUTS = ("grid", "quadtree", "polygons", "gauges")
 SCHEMES = ("scratch", "global", "nearest", "similar", "aligned")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,7 +23,9 @@ from hvd_nowcast.config import (
 )
 from hvd_nowcast.config.regions import SCHEMES
 from hvd_nowcast.errors import ConfigError, HvdNowcastError
-from hvd_nowcast.parallel.farm import Farm, FarmJob, Outcome, ideal_seconds, open_farm
+from hvd_nowcast.parallel.farm import Farm, open_farm
+from hvd_nowcast.parallel.job_queue import FarmJob, Outcome, ideal_seconds
+from hvd_nowcast.parallel.launcher import find_launch
 from hvd_nowcast.regions.domain import look_at_regions, usable
 from hvd_nowcast.regions.folder import FAILURES, FARM, PLAN, Plan, RegionsFolder
 from hvd_nowcast.regions.similarity import feature_distances, find_clusters, space_distances
@@ -64,8 +67,9 @@ def train_regions(
     HvdNowcastError
         When no model at all could be trained.
     """
-    # All ranks import TensorFlow at the same time, while rank 0 looks at the data.
-    import_module("hvd_nowcast.regions.work")
+    if find_launch(os.environ).rank > 0:
+        # The others import TensorFlow while rank 0 looks at the data.
+        import_module("hvd_nowcast.regions.work")
     with open_farm() as farm:
         if farm is None:
             return None
@@ -100,7 +104,8 @@ def _train(
     with bar:
         outcomes = farm.run(jobs, finished, partial(train_model, str(regions.path)), report)
     regions.write_json(FAILURES, failures)
-    regions.write_json(FARM, _farm_facts(farm, jobs, outcomes, time.perf_counter() - started))
+    if outcomes:
+        regions.write_json(FARM, _farm_facts(farm, jobs, outcomes, time.perf_counter() - started))
     if len(failures) == len(jobs):
         name, problem = next(iter(failures.items()))
         raise HvdNowcastError(f"{regions.path}: no model could be trained; {name}: {problem}")

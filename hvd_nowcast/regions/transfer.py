@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvd_nowcast.config import Config, RegionSection, StartSection, TransferSection
-from hvd_nowcast.parallel.farm import FarmJob
+from hvd_nowcast.parallel.job_queue import FarmJob
 from hvd_nowcast.regions.similarity import Clusters, Description, aligned_blocks
 
 Periods = tuple[tuple[str, str], ...]

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hvd_nowcast.errors import ConfigError, Interrupted
-from hvd_nowcast.parallel.farm import (
-    Farm,
+from hvd_nowcast.parallel.farm import Farm
+from hvd_nowcast.parallel.job_queue import (
     FarmJob,
     JobQueue,
     Outcome,
