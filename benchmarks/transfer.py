@@ -18,7 +18,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from step import ONE_THREAD, WORKERS
+from contenders import FULL_CORES, ONE_THREAD, WORKERS, mpirun
+from figures import publish, ratio_figure
 
 from hvd_nowcast.parallel.job_queue import FarmJob, ideal_seconds
 
@@ -67,11 +68,9 @@ def prepare(folder: Path, steps: int, fine: int) -> Path:
 
 def farm(config: Path, run: Path, ranks: int) -> dict[str, Any]:
     """Train all models on some ranks; what the farm tells, and the weights."""
-    mpirun = ["mpirun", "-n", str(ranks), "--oversubscribe", "--bind-to", "none"]
-    mpirun += ["--allow-run-as-root"] if os.getuid() == 0 else []
     worker = [sys.executable, str(WORKERS / "transfer_farm.py"), str(config), str(run)]
-    yielding = {"OMPI_MCA_mpi_yield_when_idle": "1"}
-    subprocess.run([*mpirun, *worker], check=True, env={**os.environ, **ONE_THREAD, **yielding})
+    environment = {**os.environ, **ONE_THREAD, **FULL_CORES}
+    subprocess.run([*mpirun(ranks), *worker], check=True, env=environment)
     facts: dict[str, Any] = json.loads((run / "farm.json").read_text())
     facts["weights"] = {
         str(file.parent.relative_to(run)): json.loads(file.read_text())["fingerprint"]
@@ -85,30 +84,18 @@ def farm(config: Path, run: Path, ranks: int) -> dict[str, Any]:
 
 
 def report(found: dict[int, list[dict[str, Any]]]) -> None:
-    one, two = found[1], found[2]
-    gains = [a["seconds"] / b["seconds"] for a, b in zip(one, two, strict=True)]
-    ceilings = [
-        a["seconds"] / (a["start_seconds"] + ideal_seconds(a["plan"], a["jobs"], [1.0, 1.0]))
-        for a in one
-    ]
-    gain, ceiling = statistics.median(gains), statistics.median(ceilings)
-    same = all(a["weights"] == one[0]["weights"] for a in (*one, *two))
-    for ranks, facts in found.items():
-        middle = statistics.median(f["seconds"] for f in facts)
-        print(f"{ranks} rank{'s' * (ranks > 1)}: {len(facts[0]['jobs'])} models in {middle:.1f} s")
-    print(f"two ranks over one {gain:.3f} ({min(gains):.3f} to {max(gains):.3f})")
-    print(f"ceiling {ceiling:.3f}, of it {gain / ceiling:.3f} (wanted at least 0.9)")
-    print(f"weights of all models {'the same' if same else 'NOT THE SAME'}")
-    result = {
-        "name": "transfer",
-        "ratio": round(gain, 3),
-        "ceiling": round(ceiling, 3),
-        "fraction_of_ceiling": round(gain / ceiling, 3),
-        "spread": [round(min(gains), 3), round(max(gains), 3)],
-        "same_weights": same,
-        "load": round(os.getloadavg()[0], 2),
-    }
-    print(json.dumps(result))
+    one, two = ([facts["seconds"] for facts in found[ranks]] for ranks in (1, 2))
+    ceiling = statistics.median(
+        f["seconds"] / (f["start_seconds"] + ideal_seconds(f["plan"], f["jobs"], [1.0, 1.0]))
+        for f in found[1]
+    )
+    weights = [facts["weights"] for facts in (*found[1], *found[2])]
+    if any(other != weights[0] for other in weights):
+        raise SystemExit("the models of two ranks are not those of one")
+    models = len(weights[0])
+    print(f"{models} models: {statistics.median(one):.1f} s on one rank, on two the same weights")
+    title = "many models on two ranks over one"
+    publish("transfer", [ratio_figure(title, one, two, 0.9 * ceiling, ceiling=ceiling)])
 
 
 if __name__ == "__main__":

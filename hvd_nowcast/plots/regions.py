@@ -91,28 +91,24 @@ def _draw_map(axes: Axes, shapes: Sequence[RegionShape]) -> None:
         colour = _colour(shape.cluster)
         y, x = shape.position
         if shape.corners is not None:
-            axes.add_patch(
-                patches.Polygon(
-                    shape.corners[:, ::-1], facecolor=colour, edgecolor="white", alpha=0.75
-                )
+            outline = patches.Polygon(
+                shape.corners[:, ::-1], facecolor=colour, edgecolor="white", alpha=0.75
             )
+            axes.add_patch(outline)
         else:
-            axes.plot(x, y, "o", color=colour, markersize=13 if shape.is_source else 8, alpha=0.75)
-        text = f"{shape.name}\nsource" if shape.is_source else shape.name
-        weight = "bold" if shape.is_source else "normal"
-        ink = INK if shape.cluster is not None else FAINT
-        size = 7.5 if shape.corners is not None else 6
-        offset = (0, 0) if shape.corners is not None else (0, -9)
+            axes.plot(x, y, "o", color=colour, markersize=11 if shape.is_source else 6, alpha=0.75)
+            if not shape.is_source:
+                continue  # Gauges lie close together; the tree has all their names.
         axes.annotate(
-            text,
+            f"{shape.name}\nsource" if shape.is_source else shape.name,
             (x, y),
-            offset,
+            (0, 0) if shape.corners is not None else (9, 0),
             textcoords="offset points",
-            ha="center",
+            ha="center" if shape.corners is not None else "left",
             va="center",
-            size=size,
-            weight=weight,
-            color=ink,
+            size=7.5,
+            weight="bold" if shape.is_source else "normal",
+            color=INK if shape.cluster is not None else FAINT,
         )
     axes.autoscale_view()
     axes.margins(0.04 if shapes and shapes[0].corners is not None else 0.12)
