@@ -243,6 +243,12 @@ def test_what_is_finished_is_not_trained_again(
     assert "no model: no data" in page and "data:image/png" in page
 
 
+def test_many_models_are_no_single_run(blocks: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="5"):
+        main(["evaluate", f"{blocks}/run"])
+    assert "holds the models of many regions" in capsys.readouterr().err
+
+
 def test_the_models_of_all_blocks_make_one_map(blocks: Path, scene: Path) -> None:
     out = blocks / "map.nc"
     main_ends_well(["forecast", f"{blocks}/run", "--input", str(scene), "--out", str(out)])
