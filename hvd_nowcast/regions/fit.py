@@ -175,6 +175,7 @@ def make_plan(config: RegionsConfig, base: Config, schemes: tuple[str, ...], com
     if ALIGNED in schemes and not grouping.periods:
         console.warn("the data have a single time: the aligned scheme is the similar one")
         schemes = tuple(s for s in schemes if s != ALIGNED) if compare else (SIMILAR,)
+    wanted = config.transfer.scheme
     chosen = [found[number] for number in numbers]
     models = plan_models(chosen, schemes, grouping, compare)
     return Plan(
@@ -184,6 +185,7 @@ def make_plan(config: RegionsConfig, base: Config, schemes: tuple[str, ...], com
         grouping,
         tuple(models),
         schemes,
+        wanted if wanted in schemes else SIMILAR,
         time.perf_counter() - started[0],
         time.process_time() - started[1],
     )

@@ -56,6 +56,8 @@ class Plan:
         To be trained.
     schemes
         That are compared or, when there is one, used.
+    serving
+        The one whose models forecast.
     seconds, processor_seconds
         What cutting, describing and clustering took.
     """
@@ -66,6 +68,7 @@ class Plan:
     grouping: Grouping
     models: tuple[PlannedModel, ...]
     schemes: tuple[str, ...]
+    serving: str
     seconds: float
     processor_seconds: float
 

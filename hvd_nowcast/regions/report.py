@@ -72,7 +72,7 @@ def region_rows(
     plan: Plan, outcomes: Mapping[str, ModelOutcome], skill: str
 ) -> tuple[list[str], list[list[object]]]:
     """Header and rows of the table of regions, of the scheme that serves."""
-    planned, scheme = plan.by_name(), serving_scheme(plan)
+    planned = plan.by_name()
     numbers = {number: row for row, number in enumerate(plan.numbers)}
     rows: list[list[object]] = []
     for number, region in enumerate(plan.regions):
@@ -80,7 +80,7 @@ def region_rows(
         if problem is not None:
             rows.append([region.name, None, f"no model: {problem}", None, None, None, None])
             continue
-        name = serving_model(scheme, region.name, planned)
+        name = serving_model(plan.serving, region.name, planned)
         outcome = outcomes.get(name)
         source = planned[name].source or "scratch"
         cluster = int(plan.grouping.similar.label[numbers[number]])
@@ -92,11 +92,6 @@ def region_rows(
         state = "not finished" if outcome is None else "trained"
         rows.append([region.name, cluster, state, source, *found])
     return ["region", "cluster", "state", "learnt from", "steps", "seconds", skill], rows
-
-
-def serving_scheme(plan: Plan) -> str:
-    """The scheme whose models serve: the last one that was trained."""
-    return plan.schemes[-1]
 
 
 def _aligned_lines(plan: Plan, outcomes: Mapping[str, ModelOutcome]) -> Iterator[str]:

@@ -25,7 +25,6 @@ from hvd_nowcast.landcover.predictor import (
 from hvd_nowcast.loader.region import mask_of, slices_of
 from hvd_nowcast.nowcast.predictor import Predictor, edge_weight
 from hvd_nowcast.regions.folder import Plan, RegionsFolder
-from hvd_nowcast.regions.report import serving_scheme
 from hvd_nowcast.regions.similarity import space_distances
 from hvd_nowcast.regions.transfer import serving_model
 from hvd_nowcast.shards.scene import squares
@@ -56,10 +55,10 @@ def served_regions(folder: RegionsFolder) -> list[ServedRegion]:
         When no model is trained yet.
     """
     plan = folder.plan()
-    planned, scheme = plan.by_name(), serving_scheme(plan)
+    planned = plan.by_name()
     weights = {}
     for number, region in zip(plan.numbers, plan.usable, strict=True):
-        path = folder.run(serving_model(scheme, region.name, planned)).best_weights
+        path = folder.run(serving_model(plan.serving, region.name, planned)).best_weights
         if path.exists():
             weights[number] = path
     if not weights:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hvd_nowcast.errors import ConfigError, Interrupted
@@ -109,6 +109,7 @@ def test_the_ideal_is_bounded_by_work_and_by_chains() -> None:
     assert ideal_seconds(FAMILY, seconds, [2.0, 1.0]) == pytest.approx(11 / 3)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.floats(0.1, 10), min_size=1, max_size=12),
     st.lists(st.floats(0.5, 4), min_size=1, max_size=4),

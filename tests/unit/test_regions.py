@@ -60,6 +60,7 @@ def times_covered(regions: list[RegionSection], shape: tuple[int, int]) -> np.nd
     return count
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 7), st.integers(1, 7))
 def test_a_grid_covers_every_pixel_once(height: int, width: int, rows: int, columns: int) -> None:
     if rows > height or columns > width:
@@ -73,7 +74,7 @@ def test_a_grid_covers_every_pixel_once(height: int, width: int, rows: int, colu
     assert max(heights) - min(heights) <= 1
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 9), st.floats(0.05, 1.0))
 def test_a_quadtree_covers_every_pixel_once(seed: int, least: int, most: float) -> None:
     density = np.random.default_rng(seed).gamma(0.1, 1.0, (37, 52))
@@ -215,7 +216,7 @@ def test_distances_do_not_depend_on_units_and_ignore_what_is_not_known() -> None
     assert feature_distances(unknown)[0, 1] == 0.0
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(1, 12), st.integers(1, 5), st.integers(0, 99))
 def test_every_cluster_has_a_source_of_its_own(count: int, wanted: int, seed: int) -> None:
     pytest.importorskip("sklearn")
