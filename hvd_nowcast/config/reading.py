@@ -48,6 +48,8 @@ def config_from_dict(tree: Mapping[str, Any], source: str) -> Config:
     source
         Where it came from, for messages.
     """
+    if "base" in tree:
+        raise ConfigError(f"{source}: is of many regions. Use it with: hvd-nowcast regions fit")
     try:
         task = tree.get("task", "nowcast")
         choice("task", task, list(TASKS))

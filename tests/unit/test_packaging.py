@@ -139,7 +139,17 @@ def test_a_new_option_is_a_decision() -> None:
     assert options_of(program) == {
         "shards build": inputs | {"--out", "--split", "--frames", "--size", "--seed"},
         "shards check": {"--quarantine"},
-        "train": {"--run", "--set", "--resume", "--locality", "--horovod-timeline"},
+        "train": {
+            "--run",
+            "--set",
+            "--resume",
+            "--start-from",
+            "--locality",
+            "--horovod-timeline",
+        },
+        "regions fit": {"--run", "--set", "--resume"},
+        "regions evaluate": {"--run", "--set", "--resume"},
+        "regions report": {"--run"},
         "probe": {"--set"},
         "plan": {"--speeds", "--batch", "--fixed", "--parameters", "--latency", "--bandwidth"},
         "evaluate": {"--shards", "--split", "--json", "--every", "--plot"},
