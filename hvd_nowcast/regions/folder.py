@@ -148,7 +148,7 @@ class RegionsFolder:
         if file.is_file():
             if not resume:
                 raise RunFolderError(f"{self.path}: already in use. {RESUME}")
-            if yaml.safe_load(file.read_text(encoding="utf-8")) != content:
+            if self.config() != (config, base):
                 raise RunFolderError(
                     f"{self.path}: --resume needs the configuration it was started with; see "
                     f"{file}, or start a new --run folder"
