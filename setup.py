@@ -22,6 +22,7 @@ EXTRAS = {
     "convert": ["h5py>=3.11"],
     "flood": ["pyflwdir>=0.5.10", "pyproj>=3.6", "scores>=2"],
     "landcover": ["scikit-learn>=1.5", "rasterio>=1.4"],
+    "regions": ["scikit-learn>=1.5"],
     "grib": ["xarray>=2024.1", "cfgrib>=0.9.14", "eccodes>=2.37"],
     "spark": ["pyspark==3.5.*", "pyarrow>=14"],
     "tensorboard": ["tensorboard>=2.18,<2.19"],

@@ -36,6 +36,7 @@ NAMES = (
     "dynamic_shares",
     "share_rules",
     "heads",
+    "transfer",
     "skill_ranks",
     "spark_predict",
 )

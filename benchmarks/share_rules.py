@@ -23,7 +23,7 @@ from figures import publish, ratio, ratio_figure
 
 from hvd_nowcast.config import NowcastConfig, config_from_dict
 from hvd_nowcast.parallel.communicator import SingleProcess
-from hvd_nowcast.training.loop import set_seed
+from hvd_nowcast.training.bench import set_seed
 from hvd_nowcast.training.nowcast import open_nowcast
 from hvd_nowcast.training.run_folder import RunFolder
 from hvd_nowcast.training.schedule import learning_rate

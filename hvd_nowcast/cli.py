@@ -12,6 +12,7 @@ import click
 
 from hvd_nowcast import __version__, console
 from hvd_nowcast.errors import HvdNowcastError, ParallelError
+from hvd_nowcast.regions.commands import regions
 from hvd_nowcast.spark.commands import spark
 
 if TYPE_CHECKING:
@@ -162,6 +163,9 @@ def stage(folder: Path, target: Path, config: Path | None, overrides: tuple[str,
 @click.option("--run", "run_folder", required=True, type=INPUTS, help="Folder of this run.")
 @click.option("--set", "overrides", multiple=True, help="section.key=value, may be repeated.")
 @click.option("--resume", is_flag=True, help="Continue the run from its newest checkpoint.")
+@click.option(
+    "--start-from", type=INPUTS, help="Run whose weights to start from: --set start.run=RUN."
+)
 @click.option("--locality", type=int, help="Short for --set data.locality=N: few shards at a time.")
 @click.option(
     "--horovod-timeline",
@@ -175,6 +179,7 @@ def train(
     run_folder: Path,
     overrides: tuple[str, ...],
     resume: bool,
+    start_from: Path | None,
     locality: int | None,
     timeline: Path | None,
     shards: Path | None,
@@ -191,6 +196,8 @@ def train(
 
     if locality is not None:
         overrides = (*overrides, f"data.locality={locality}")
+    if start_from is not None:
+        overrides = (*overrides, f"start.run={start_from}")
     final = train_job(config, run_folder, overrides, resume, timeline, shards)
     if final is not None:
         console.say(describe_training(run_folder, final))
@@ -252,6 +259,9 @@ def compare_parallel(
     found = compare(config, run_folder, overrides, steps)
     if found:
         console.say(comparison_table(found))
+
+
+program.add_command(regions)
 
 
 @program.command()

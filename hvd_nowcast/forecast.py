@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hvd_nowcast.errors import ConfigError
+from hvd_nowcast.regions.folder import RegionsFolder
 from hvd_nowcast.training.run_folder import RunFolder
 
 # Options that belong to each task.
@@ -32,7 +33,7 @@ def forecast_run(
     Parameters
     ----------
     run
-        The trained run.
+        The trained run, or a folder of the models of many regions.
     inputs
         Radar files, or those of a watershed or of a scene.
     out
@@ -56,7 +57,8 @@ def forecast_run(
     ConfigError
         When an option does not belong to the task of the run.
     """
-    task = RunFolder(run, writable=False).config().task
+    many = RegionsFolder.is_one(run)
+    task = RegionsFolder(run).config()[1].task if many else RunFolder(run).config().task
     given: dict[str, object] = {
         "--variable": variable,
         "--relation": relation,
@@ -74,8 +76,9 @@ def forecast_run(
         return
     from hvd_nowcast.nowcast.forecast import make_forecast
     from hvd_nowcast.nowcast.predictor import Predictor
+    from hvd_nowcast.regions.serve import load_regional_nowcast
 
-    predictor = Predictor.load(run)
+    predictor = load_regional_nowcast(run) if many else Predictor.load(run)
     yield str(make_forecast(predictor, inputs, out, format, variable, relation, reference_time))
     if plot is not None:
         from hvd_nowcast.plots import plot_forecast_file
@@ -93,8 +96,11 @@ def _flood(
 ) -> Iterator[str]:
     from hvd_nowcast.flood.discharge_file import write_discharge
     from hvd_nowcast.flood.forecast import make_flood_forecast
+    from hvd_nowcast.flood.predictor import FloodPredictor
+    from hvd_nowcast.regions.serve import RegionalFlood
 
-    forecast = make_flood_forecast(run, inputs, rain, reference_time)
+    load = RegionalFlood.load if RegionsFolder.is_one(run) else FloodPredictor.load
+    forecast = make_flood_forecast(run, inputs, rain, reference_time, load)
     write_discharge(out, forecast)
     yield f"{out}: {forecast}"
     if plot is not None:
@@ -106,8 +112,10 @@ def _flood(
 def _landcover(run: Path, inputs: Sequence[Path], out: Path, plot: Path | None) -> Iterator[str]:
     from hvd_nowcast.landcover.forecast import map_scene, shares_of
     from hvd_nowcast.landcover.predictor import LandcoverPredictor
+    from hvd_nowcast.regions.serve import RegionalLandcover
 
-    predictor = LandcoverPredictor.load(run)
+    load = RegionalLandcover.load if RegionsFolder.is_one(run) else LandcoverPredictor.load
+    predictor = load(run)
     found = map_scene(predictor, inputs, out)
     yield f"{out}: {shares_of(found, predictor.classes)}"
     if plot is not None:

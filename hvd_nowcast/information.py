@@ -27,7 +27,7 @@ OPTIONAL = {
     "matplotlib": "no figures; install the extra 'plot'",
     "h5py": "no HDF5 radar formats; install the extra 'convert'",
     "pyflwdir": "no watersheds; install the extra 'flood'",
-    "scikit-learn": "no random forest beside land cover; install the extra 'landcover'",
+    "scikit-learn": "no random forest, no clusters of regions; install the extra 'regions'",
     "rasterio": "no GeoTIFF; install the extra 'landcover'",
     "pyproj": "a nowcast on another projection than a watershed's cannot be used; install it",
     "mpi4py": "one process only; install the extra 'hpc'",

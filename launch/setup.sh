@@ -89,7 +89,7 @@ make_venv() {
 
 install_packages() {
     pip 'setuptools<70' wheel
-    pip --no-build-isolation -e "$root[$tensorflow,plot,convert,flood,landcover,tensorboard,dev]" \
+    pip --no-build-isolation -e "$root[$tensorflow,plot,convert,flood,landcover,regions,tensorboard,dev]" \
         scores opencv-python-headless
 }
 

@@ -78,8 +78,8 @@ def main() -> None:
     from hvd_nowcast.parallel.communicator import Communicator, SingleProcess
     from hvd_nowcast.parallel.startup import connect
     from hvd_nowcast.parallel.traffic import Placement, sent_per_step
+    from hvd_nowcast.training.bench import set_seed
     from hvd_nowcast.training.flood import FloodTask
-    from hvd_nowcast.training.loop import set_seed
     from hvd_nowcast.training.run_folder import RunFolder
     from hvd_nowcast.training.step import TrainingStep, build_optimiser
 

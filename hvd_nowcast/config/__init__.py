@@ -23,7 +23,19 @@ from hvd_nowcast.config.nowcast import (
     NowcastConfig,
     SyntheticSection,
 )
-from hvd_nowcast.config.reading import Config, config_from_dict, load_config
+from hvd_nowcast.config.reading import (
+    Config,
+    config_from_dict,
+    load_config,
+    load_regions_config,
+)
+from hvd_nowcast.config.region import RegionSection, StartSection
+from hvd_nowcast.config.regions import (
+    CutSection,
+    RegionsConfig,
+    SimilaritySection,
+    TransferSection,
+)
 from hvd_nowcast.config.sections import (
     BalanceSection,
     BranchesSection,
@@ -35,6 +47,7 @@ __all__ = [
     "BalanceSection",
     "BranchesSection",
     "Config",
+    "CutSection",
     "DataSection",
     "FloodConfig",
     "FloodDataSection",
@@ -48,8 +61,14 @@ __all__ = [
     "ModelSection",
     "NowcastConfig",
     "OptimiserSection",
+    "RegionSection",
+    "RegionsConfig",
+    "SimilaritySection",
+    "StartSection",
     "SyntheticSection",
     "TrainingSection",
+    "TransferSection",
     "config_from_dict",
     "load_config",
+    "load_regions_config",
 ]

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hvd_nowcast.config.sections import (
-    PRECISIONS,
-    BranchedSections,
-    choice,
-    require,
-)
+from hvd_nowcast.config.checks import choice, require
+from hvd_nowcast.config.sections import PRECISIONS, BranchedSections
 
 RECURRENT = ("lstm", "gru")
 OUTPUTS = ("mean", "gaussian", "quantile")

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hvd_nowcast.config.sections import (
-    PRECISIONS,
-    BranchedSections,
-    choice,
-    require,
-)
+from hvd_nowcast.config.checks import choice, require
+from hvd_nowcast.config.sections import PRECISIONS, BranchedSections
 
 FUSIONS = ("early", "middle", "late")
 CLASS_WEIGHTS = ("none", "square-root", "balanced")

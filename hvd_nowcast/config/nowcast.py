@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hvd_nowcast.config.sections import (
-    PRECISIONS,
-    Sections,
-    choice,
-    require,
-)
+from hvd_nowcast.config.checks import choice, require
+from hvd_nowcast.config.sections import PRECISIONS, Sections
 
 NORMALISATIONS = ("none", "group", "layer")
 ACTIVATIONS = ("relu", "silu", "gelu")

@@ -9,10 +9,11 @@ from typing import Any
 import dacite
 import yaml
 
+from hvd_nowcast.config.checks import choice
 from hvd_nowcast.config.flood import FloodConfig
 from hvd_nowcast.config.landcover import LandcoverConfig
 from hvd_nowcast.config.nowcast import NowcastConfig
-from hvd_nowcast.config.sections import choice
+from hvd_nowcast.config.regions import RegionsConfig
 from hvd_nowcast.errors import ConfigError
 
 Config = NowcastConfig | FloodConfig | LandcoverConfig
@@ -47,13 +48,31 @@ def config_from_dict(tree: Mapping[str, Any], source: str) -> Config:
     source
         Where it came from, for messages.
     """
-    settings = dacite.Config(strict=True, cast=[tuple], type_hooks={float: _number})
+    if "base" in tree:
+        raise ConfigError(f"{source}: is of many regions. Use it with: hvd-nowcast regions fit")
     try:
         task = tree.get("task", "nowcast")
         choice("task", task, list(TASKS))
-        return dacite.from_dict(TASKS[task], dict(tree), settings)
+        return dacite.from_dict(TASKS[task], dict(tree), SETTINGS)
     except (dacite.DaciteError, TypeError, ConfigError) as problem:
         raise ConfigError(f"{source}: {problem}") from problem
+
+
+def load_regions_config(path: str | Path, overrides: Sequence[str] = ()) -> RegionsConfig:
+    """Read the configuration of many models over space.
+
+    Raises
+    ------
+    ConfigError
+        As `load_config`.
+    """
+    tree = _read_yaml(Path(path))
+    for override in overrides:
+        _apply_override(tree, override)
+    try:
+        return dacite.from_dict(RegionsConfig, tree, SETTINGS)
+    except (dacite.DaciteError, TypeError, ConfigError) as problem:
+        raise ConfigError(f"{path}: {problem}") from problem
 
 
 def _number(value: Any) -> float:
@@ -66,6 +85,9 @@ def _number(value: Any) -> float:
     if isinstance(value, float):
         return value
     raise ConfigError(f"expected a number, got {value!r}")
+
+
+SETTINGS = dacite.Config(strict=True, cast=[tuple], type_hooks={float: _number})
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -1,36 +1,19 @@
-"""What every task has: optimiser, training, shares; and how a section checks itself."""
+"""What every task has: optimiser, training, shares; in sections that check themselves."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
-from hvd_nowcast.errors import ConfigError
+from hvd_nowcast.config.checks import choice, require
+from hvd_nowcast.config.region import RegionSection, StartSection
 
 PRECISIONS = ("float32", "mixed_bfloat16", "float64")
 OPTIMISERS = ("adam", "sgd")
 DECAYS = ("cosine", "plateau", "none")
 COMPRESSIONS = ("none", "fp16")
 BALANCE_MODES = ("equal", "static", "dynamic", "manual")
-
-
-def require(condition: bool, message: str) -> None:
-    """Refuse a value.
-
-    Raises
-    ------
-    ConfigError
-        When the condition does not hold.
-    """
-    if not condition:
-        raise ConfigError(message)
-
-
-def choice(name: str, value: str, choices: Sequence[str]) -> None:
-    """Refuse a value that is not one of the choices."""
-    require(value in choices, f"{name} is {value!r}, expected one of {', '.join(choices)}")
 
 
 @dataclass(frozen=True)
@@ -112,6 +95,8 @@ class TrainingSection:
         Largest number of validation windows, spread evenly over the split.
     patience
         Validations without a better loss before the run stops early; ``null`` never stops.
+    target_loss
+        The run stops when its validation loss is as low as this; ``null`` goes on.
     checkpoint_every
         Steps between checkpoints.
     checkpoint_minutes
@@ -133,6 +118,7 @@ class TrainingSection:
     validate_every: int = 250
     validation_samples: int = 48
     patience: int | None = None
+    target_loss: float | None = None
     checkpoint_every: int = 250
     checkpoint_minutes: float = 10.0
     keep_checkpoints: int = 3
@@ -223,12 +209,18 @@ class Sections:
     ----------
     optimiser, training, balance
         How it is trained.
+    region
+        What of the archive it learns from; ``null`` takes all.
+    start
+        A run it starts from; ``null`` starts from random weights.
     """
 
     _: KW_ONLY
     optimiser: OptimiserSection = field(default_factory=OptimiserSection)
     training: TrainingSection = field(default_factory=TrainingSection)
     balance: BalanceSection = field(default_factory=BalanceSection)
+    region: RegionSection | None = None
+    start: StartSection | None = None
 
     def __post_init__(self) -> None:
         """Refuse manual shares that are not the batch."""

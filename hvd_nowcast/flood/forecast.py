@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,6 +33,7 @@ def make_flood_forecast(
     inputs: Sequence[Path],
     rain: Sequence[Path] = (),
     reference_time: str | None = None,
+    load: Callable[[Path, Path], FloodPredictor] = FloodPredictor.load,
 ) -> DischargeForecast:
     """Forecast the discharge of a watershed.
 
@@ -46,6 +47,8 @@ def make_flood_forecast(
         Nowcast or other forecast of the rain ahead; without it, what the inputs hold.
     reference_time
         ISO time of the newest step to use; the newest with a discharge when None.
+    load
+        Opens the run with the shards of the inputs.
 
     Raises
     ------
@@ -54,21 +57,25 @@ def make_flood_forecast(
     ConfigError
         When the time cannot be read, or rain is given to a model that takes none.
     """
-    with open_watershed(run, inputs) as predictor:
+    with open_watershed(run, inputs, load) as predictor:
         return discharge_from(predictor, inputs[0], rain, reference_time)
 
 
 @contextmanager
-def open_watershed(run: Path, inputs: Sequence[Path]) -> Iterator[FloodPredictor]:
+def open_watershed(
+    run: Path,
+    inputs: Sequence[Path],
+    load: Callable[[Path, Path], FloodPredictor] = FloodPredictor.load,
+) -> Iterator[FloodPredictor]:
     """A trained flood run with the newest record of its watershed.
 
     Parameters
     ----------
-    run, inputs
+    run, inputs, load
         See `make_flood_forecast`.
     """
     with _shards_of(inputs) as folder:
-        predictor = FloodPredictor.load(run, folder)
+        predictor = load(run, folder)
         try:
             yield predictor
         finally:

@@ -63,6 +63,17 @@ class FloodPredictor:
         assign_arrays(arrays, weights, network.model)
         return cls(config, data, network, facts["sha256"])
 
+    def take_weights(self, path: Path) -> None:
+        """Use the weights of another run of the same watershed from now on.
+
+        Raises
+        ------
+        CheckpointError
+            When they are damaged, or of another network.
+        """
+        arrays, _ = load_arrays(path)
+        assign_arrays(arrays, path, self.network.model)
+
     @property
     def quantiles(self) -> tuple[float, ...]:
         """Levels of what `predict` gives; the median alone where the model gives one number."""

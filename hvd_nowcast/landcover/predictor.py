@@ -112,6 +112,17 @@ class LandcoverPredictor:
         assign_arrays(arrays, weights, network.model)
         return cls(config, classes, scaling, network, facts["sha256"])
 
+    def take_weights(self, path: Path) -> None:
+        """Use the weights of another run of the same configuration and scaling from now on.
+
+        Raises
+        ------
+        CheckpointError
+            When they are damaged, or of another network.
+        """
+        arrays, _ = load_arrays(path)
+        assign_arrays(arrays, path, self._network.model)
+
     def map(self, scene: Windows, shape: tuple[int, int], hidden: Iterable[str] = ()) -> ClassMap:
         """Map a whole scene.
 
@@ -165,6 +176,18 @@ class LandcoverPredictor:
 
     def tile(self, scene: Windows, row: int, column: int, hidden: Iterable[str] = ()) -> ClassMap:
         """Map one square of side `TILE`; the same pixels give the same classes in any order."""
+        return chosen_classes(*self.probabilities(scene, row, column, hidden))
+
+    def probabilities(
+        self, scene: Windows, row: int, column: int, hidden: Iterable[str] = ()
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Probability of each class in one square, and where anything is known of it.
+
+        Returns
+        -------
+        probability, known
+            Shapes (TILE, TILE, classes) and (TILE, TILE).
+        """
         margin = self.config.model.margin
         side = TILE + 2 * margin
         batch, known = {}, np.zeros((TILE, TILE), bool)
@@ -176,10 +199,22 @@ class LandcoverPredictor:
                 values = scene.window(name, row - margin, column - margin, side)
             known |= np.isfinite(values[inside, inside]).any(-1)
             batch[name] = self.scaling.inputs(name, values)[None]
-        found = self._forward(batch).numpy()[0]
-        classes = np.where(known, found.argmax(-1) + 1, 0).astype(np.uint8)
-        return ClassMap(classes, np.where(known, found.max(-1), np.nan).astype(np.float32))
+        return self._forward(batch).numpy()[0], known
 
     def _probabilities(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
         scores = self._network.model(batch, training=False)
         return tf.nn.softmax(tf.cast(scores, tf.float32))
+
+
+def chosen_classes(probability: NDArray[np.float32], known: NDArray[np.bool_]) -> ClassMap:
+    """The most probable class of each pixel.
+
+    Parameters
+    ----------
+    probability
+        Shape (y, x, classes).
+    known
+        Where there is anything to tell it from, shape (y, x).
+    """
+    classes = np.where(known, probability.argmax(-1) + 1, 0).astype(np.uint8)
+    return ClassMap(classes, np.where(known, probability.max(-1), np.nan).astype(np.float32))

@@ -5,7 +5,7 @@ Shapes: b batch, t time steps (past and future), l lead times, y rows, x columns
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -237,6 +237,8 @@ class FloodSamples(NumberedSamples):
         How codes are stored.
     grid_shape
         Rows and columns.
+    gauges
+        Numbers of the gauges that are taken; all when None.
     """
 
     def __init__(
@@ -245,6 +247,7 @@ class FloodSamples(NumberedSamples):
         reader: WindowReader,
         packing: Packing,
         grid_shape: tuple[int, int],
+        gauges: Sequence[int] | None = None,
     ) -> None:
         self._samples = samples
         self._reader = reader
@@ -252,8 +255,8 @@ class FloodSamples(NumberedSamples):
         self._shape = grid_shape
         index = reader.index
         self.places = np.array([samples.place(index.start_time(w)) for w in range(len(index))])
-        gauges = samples.discharge.shape[1]
-        pairs = [(w, g) for w in range(len(index)) for g in range(gauges)]
+        taken = range(samples.discharge.shape[1]) if gauges is None else gauges
+        pairs = [(w, g) for w in range(len(index)) for g in taken]
         # A window without anything to compare with teaches nothing.
         self.pairs = [(w, g) for w, g in pairs if samples.target(self.places[w], g)[1].any()]
 

@@ -13,7 +13,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from hvd_nowcast.config import RegionSection
 from hvd_nowcast.loader.batches import NumberedSamples, Shape
+from hvd_nowcast.loader.region import mask_of, slices_of
 from hvd_nowcast.shards.scene import SceneReader, square, squares
 
 Bands = NDArray[np.float32]
@@ -89,6 +91,8 @@ class LabelledPatches(NumberedSamples):
         Share of training samples with a modality hidden.
     flips
         Whether training samples are mirrored and transposed.
+    region
+        Part of the scene whose labels are learnt from; all of it when None.
     """
 
     def __init__(
@@ -100,12 +104,17 @@ class LabelledPatches(NumberedSamples):
         margin: int,
         dropout: float,
         flips: bool,
+        region: RegionSection | None = None,
     ) -> None:
         self._reader = reader
         self._scaling = scaling
         self._patch, self._margin = patch, margin
         self._dropout, self._flips = dropout, flips
         self._labels = np.where(reader.split == split, reader.labels, 0).astype(np.uint8)
+        if region is not None:
+            outside = np.ones(self._labels.shape, bool)
+            outside[slices_of(region)] = ~mask_of(region)
+            self._labels[outside] = 0
         self.pixels = np.argwhere(self._labels > 0)
         self._read = tuple(scaling.bands)
 

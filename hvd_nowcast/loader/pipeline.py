@@ -19,9 +19,9 @@ from hvd_nowcast.config import DataSection
 from hvd_nowcast.loader.assignment import SampleOrder
 from hvd_nowcast.loader.decoding import CodeTable, valid_pixels
 from hvd_nowcast.loader.read_ahead import read_ahead
+from hvd_nowcast.loader.region import CodeReader
 from hvd_nowcast.loader.scaling import Scaling, scaled_table
 from hvd_nowcast.shards.index import WindowIndex
-from hvd_nowcast.shards.reader import ReaderPool
 from hvd_nowcast.shards.schema import Codes, Packing
 
 CROP_CANDIDATES = 4
@@ -57,18 +57,18 @@ class WindowReader:
     ----------
     index
         Where the windows lie.
-    pool
-        Open shards.
+    frames
+        Reads their frames.
     """
 
-    def __init__(self, index: WindowIndex, pool: ReaderPool) -> None:
+    def __init__(self, index: WindowIndex, frames: CodeReader) -> None:
         self.index = index
-        self._pool = pool
+        self._frames = frames
 
     def read(self, window: int) -> Codes:
         """Codes of one window, shape (t, y, x)."""
         pieces = [
-            self._pool.read_codes(piece.file, piece.start, piece.stop)
+            self._frames.read_codes(piece.file, piece.start, piece.stop)
             for piece in self.index.pieces(window)
         ]
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)

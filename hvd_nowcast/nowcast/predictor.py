@@ -91,6 +91,17 @@ class Predictor:
             facts["sha256"],
         )
 
+    def take_weights(self, path: Path) -> None:
+        """Use the weights of another run of the same configuration and scaling from now on.
+
+        Raises
+        ------
+        CheckpointError
+            When they are damaged, or of another network.
+        """
+        arrays, _ = load_arrays(path)
+        assign_arrays(arrays, path, self._model)
+
     def forecast(self, frames: Array) -> Array:
         """Predict the frames that follow.
 
@@ -119,7 +130,7 @@ class Predictor:
         multiple = size_multiple(self.config.model)
         for y in tile_slices(rows, TILE, OVERLAP, multiple):
             for x in tile_slices(columns, TILE, OVERLAP, multiple):
-                weight = _ramp(y, rows)[:, None] * _ramp(x, columns)[None, :]
+                weight = edge_weight(y, rows, OVERLAP)[:, None] * edge_weight(x, columns, OVERLAP)
                 total[:, y, x] += weight * self._forecast_tile(frames[:, y, x])
                 weights[y, x] += weight
         return total / weights
@@ -155,14 +166,20 @@ def tile_slices(size: int, tile: int, overlap: int, multiple: int) -> Iterator[s
         yield slice(start, min(start + tile, size))
 
 
-def _ramp(part: slice, size: int) -> Array:
-    """Weight along one side of a tile: 1 inside, falling towards edges shared with a neighbour."""
-    length = part.stop - part.start
-    position = np.arange(length, dtype=np.float32) + 1
-    rise = np.ones(length, np.float32) if part.start == 0 else np.minimum(position / OVERLAP, 1)
-    fall = (
-        np.ones(length, np.float32)
-        if part.stop == size
-        else np.minimum(position / OVERLAP, 1)[::-1]
-    )
+def edge_weight(part: slice, size: int, overlap: int) -> Array:
+    """Weight along one side of a tile: 1 inside, falling towards edges shared with a neighbour.
+
+    Parameters
+    ----------
+    part
+        The tile along this side.
+    size
+        Of the whole.
+    overlap
+        Pixels over which it falls.
+    """
+    position = np.arange(part.stop - part.start, dtype=np.float32) + 1
+    falling = np.minimum(position / overlap, 1)
+    rise = np.ones_like(falling) if part.start == 0 else falling
+    fall = np.ones_like(falling) if part.stop == size else falling[::-1]
     return rise * fall

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -84,6 +85,23 @@ class WindowIndex:
         run = self._runs[self._run[window]]
         steps = int(self._start[window]) + self._frames_in - 1
         return run.first_time + np.timedelta64(steps * self._manifest.step_seconds, "s")
+
+    def within(self, periods: Sequence[tuple[str, str]]) -> WindowIndex:
+        """The windows whose reference time lies in one of some periods.
+
+        Parameters
+        ----------
+        periods
+            ISO times of beginnings and ends (excluded).
+        """
+        times = np.array([self.start_time(window) for window in range(len(self))], "M8[s]")
+        inside = np.zeros(len(self), bool)
+        for first, last in periods:
+            inside |= (times >= np.datetime64(first, "s")) & (times < np.datetime64(last, "s"))
+        part = copy.copy(self)
+        part._start, part._run = self._start[inside], self._run[inside]
+        part.wet_fraction = self.wet_fraction[inside]
+        return part
 
     def shards(self) -> NDArray[np.int32]:
         """Number of the shard that holds the first frame of each window, shape ``(windows,)``."""

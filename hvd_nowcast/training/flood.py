@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from hvd_nowcast.config import FloodConfig
+from hvd_nowcast.config import FloodConfig, RegionSection
 from hvd_nowcast.errors import ConfigError, ShardError
 from hvd_nowcast.hydrology.contribution import Contribution, travel_time_classes
 from hvd_nowcast.hydrology.watershed import Watershed
@@ -33,7 +33,7 @@ from hvd_nowcast.shards.reader import ReaderPool
 from hvd_nowcast.shards.watershed import load_watershed
 from hvd_nowcast.training.data_facts import store_data_facts
 from hvd_nowcast.training.flood_loss import flood_loss
-from hvd_nowcast.training.linear_start import fit_linear_path
+from hvd_nowcast.training.linear_start import fit_linear_path, linear_view
 from hvd_nowcast.training.placement import NetworkParts, spread_branches
 from hvd_nowcast.training.run_folder import RunFolder
 from hvd_nowcast.training.sampled_task import SampledTask
@@ -91,8 +91,8 @@ class FloodData:
             data.future_rain,
         )
 
-    def batches(self, split: str) -> FloodSamples:
-        """Samples of a split.
+    def batches(self, split: str, region: RegionSection | None = None) -> FloodSamples:
+        """Samples of a split, of one gauge where a region is given.
 
         Raises
         ------
@@ -108,9 +108,12 @@ class FloodData:
                 f"the {split} split has no {steps} time steps in a row",
                 "Build the shards with another --split, or use fewer frames_in and frames_out",
             )
+        if region is not None and region.periods and split == "train":
+            index = index.within(region.periods)
         reader = WindowReader(index, self.pool)
         shape = self.manifest.grid.shape
-        batches = FloodSamples(self.samples, reader, self.manifest.packing, shape)
+        gauges = None if region is None else [self._gauge_of(region)]
+        batches = FloodSamples(self.samples, reader, self.manifest.packing, shape, gauges)
         if not len(batches):
             raise ShardError(
                 self.folder,
@@ -118,6 +121,14 @@ class FloodData:
                 "Choose other data.gauges, or another --split",
             )
         return batches
+
+    def _gauge_of(self, region: RegionSection) -> int:
+        if region.gauge not in self.watershed.gauges:
+            raise ConfigError(
+                f"region {region.name}: there is no gauge {region.gauge} (region.gauge), the "
+                f"watershed has {', '.join(self.watershed.gauges[:10])}"
+            )
+        return self.watershed.gauges.index(region.gauge)
 
     def _require_same_forcing(self) -> None:
         inflows, trained = self.watershed.inflow.shape[1], len(self.scaling.forcing_mean) - 1
@@ -129,7 +140,7 @@ class FloodData:
             )
 
     def _fit_scaling(self, transform: str, leads: int) -> FlowScaling:
-        train = _times_of(self.manifest, "train", self.watershed.times)
+        train = times_of(self.manifest, "train", self.watershed.times)
         discharge = self.watershed.discharge[train]
         silent = np.flatnonzero(~np.isfinite(discharge).any(0))
         if silent.size:
@@ -143,7 +154,7 @@ class FloodData:
         return fit_flow_scaling(transform, self.watershed, train, leads, rain)
 
 
-class FloodTask(SampledTask):
+class FloodTask(SampledTask[FloodSamples]):
     """The flood model on a watershed.
 
     Parameters
@@ -158,12 +169,22 @@ class FloodTask(SampledTask):
         self._config = config
         self._data = FloodData(config, run)
         store_data_facts(self._data.manifest, run)
-        train, validation = (self._data.batches(split) for split in ("train", "validation"))
-        super().__init__(config.training, train, validation, VALIDATION_BATCH)
+        super().__init__(config.training, self._data.batches, config.region, VALIDATION_BATCH)
         self.network = build_flood(config.model, self._data.maps, self._data.sizes)
         self.model = self.network.model
+        self._view = linear_view(self.network) if config.model.heads else None
+        self._outputs = tf.function(
+            lambda inputs: self.model(inputs, training=False),
+            jit_compile=False,
+            reduce_retracing=True,
+        )
         self._loss_scale = 1.0 / np.array(self._data.scaling.persistence_error, np.float32)
         self.planned_targets = float(config.training.global_batch * config.data.frames_out)
+
+    @property
+    def scaling(self) -> FlowScaling:
+        """Of the discharge."""
+        return self._data.scaling
 
     @property
     def sizes(self) -> NetworkSizes:
@@ -186,11 +207,14 @@ class FloodTask(SampledTask):
 
     def initialise(self) -> None:
         """Solve the linear path by least squares, so that training starts from its answer."""
-        if self._config.model.heads:
+        # Where another run's weights are started from, its shares were found after training.
+        self.network.lead_share.assign(np.ones(self._data.sizes.steps_out))
+        if self._view is not None:
             chosen = spread_evenly(len(self._train), LINEAR_SAMPLES).tolist()
             held = spread_evenly(len(self._validation), LINEAR_SAMPLES).tolist()
             fit_linear_path(
                 self.network,
+                self._view,
                 map(self.decoded, self._train.in_order(chosen, VALIDATION_BATCH)),
                 map(self.decoded, self._validation.in_order(held, VALIDATION_BATCH)),
             )
@@ -212,7 +236,7 @@ class FloodTask(SampledTask):
             with_share = []
             for value in (0.0, 1.0):
                 share.assign(np.full(leads, value))
-                with_share.append(self.model(inputs, training=False).numpy()[..., 0])
+                with_share.append(self._outputs(inputs).numpy()[..., 0])
             without, learnt = with_share[0], with_share[1] - with_share[0]
             weight = batch["weight"].numpy() * self._loss_scale[batch["gauge"].numpy()] ** 2
             products += (weight * (batch["target"].numpy() - without) * learnt).sum(0)
@@ -296,7 +320,8 @@ def contribution_maps(
     )
 
 
-def _times_of(manifest: Manifest, split: str, times: NDArray[np.datetime64]) -> NDArray[np.bool_]:
+def times_of(manifest: Manifest, split: str, times: NDArray[np.datetime64]) -> NDArray[np.bool_]:
+    """Which times of the series of a watershed lie in a split, shape (t,)."""
     inside = np.zeros(len(times), bool)
     for entry in manifest.shards:
         for segment in entry.segments if entry.split == split else ():

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from hvd_nowcast.config import LandcoverConfig
+from hvd_nowcast.config import LandcoverConfig, RegionSection
 from hvd_nowcast.errors import ConfigError, ShardError
 from hvd_nowcast.loader.landcover import BandScaling, LabelledPatches, fit_band_scaling
 from hvd_nowcast.models.landcover import build_landcover
@@ -28,7 +28,7 @@ PROBED_SAMPLES = 8
 POWERS = {"none": 0.0, "square-root": 0.5, "balanced": 1.0}
 
 
-class LandcoverTask(SampledTask):
+class LandcoverTask(SampledTask[LabelledPatches]):
     """The land-cover model on a scene.
 
     Parameters
@@ -45,9 +45,7 @@ class LandcoverTask(SampledTask):
         manifest = self._reader.manifest
         self._scaling = stored_scaling(config, run, self._reader)
         store_scene_facts(run, self._reader)
-        self._patches = self._labelled("train"), self._labelled("validation")
-        train, validation = self._patches
-        super().__init__(config.training, train, validation, VALIDATION_BATCH)
+        super().__init__(config.training, self._labelled, config.region, VALIDATION_BATCH)
         self.network = build_landcover(config.model, self._scaling.bands, len(manifest.classes))
         self.model = self.network.model
         self.planned_targets = float(config.training.global_batch * config.data.patch**2)
@@ -56,7 +54,7 @@ class LandcoverTask(SampledTask):
         )
         self._class_weights = class_weights(counts, config.loss.class_weight)
 
-    def _labelled(self, split: str) -> LabelledPatches:
+    def _labelled(self, split: str, region: RegionSection | None) -> LabelledPatches:
         data, reader = self._config.data, self._reader
         patches = LabelledPatches(
             reader,
@@ -66,11 +64,13 @@ class LandcoverTask(SampledTask):
             self._config.model.margin,
             data.modality_dropout,
             data.flips,
+            region,
         )
         if not len(patches):
+            where = f" in region {region.name}" if region else ""
             raise ShardError(
                 reader.path,
-                f"no pixel of the {split} split is labelled",
+                f"no pixel of the {split} split is labelled{where}",
                 "Build the shards with another --split",
             )
         return patches
@@ -93,7 +93,7 @@ class LandcoverTask(SampledTask):
         inputs = [[batch[name] for name in names] for names in self.network.inputs]
         self.branches = spread_branches(communicator, section, self._parts, inputs)
         mine = [name for branch in self.branches.mine for name in self.network.inputs[branch]]
-        for patches in self._patches:
+        for patches in (self._train, self._validation):
             patches.read_only(mine)
 
     def initialise(self) -> None:

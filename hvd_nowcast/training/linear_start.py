@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from hvd_nowcast.models.flood import LAST_KNOWN, LINEAR, LINEAR_INPUTS, FloodNetwork
+from hvd_nowcast.models.flood import LINEAR, LINEAR_INPUTS, FloodNetwork
 
 # Ridge penalties to choose from, by the error on the validation split; the largest leaves nothing
 # but persistence, which a short record may ask for.
@@ -19,8 +19,27 @@ PENALTIES = (1e-3, 1e-1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6)
 Array = NDArray[np.float64]
 
 
+# Inputs of the linear path of a batch, and what the network gives.
+LinearView = Callable[[dict[str, Any]], tuple[Any, Any]]
+
+
+def linear_view(network: FloodNetwork) -> LinearView:
+    """Look into a network from batches; traced once, however often its weights change."""
+    tail = network.tail
+    inside = keras.Model(tail.inputs, [tail.get_layer(LINEAR_INPUTS).output, tail.output])
+
+    def view(batch: dict[str, Any]) -> tuple[Any, Any]:
+        heads = [head([batch["rain"], batch["gauge"]]) for head in network.heads]
+        newest, output = inside([tf.concat(heads, -1), batch["series"]])
+        return newest, output
+
+    traced: LinearView = tf.function(view, jit_compile=False, reduce_retracing=True)
+    return traced
+
+
 def fit_linear_path(
     network: FloodNetwork,
+    view: LinearView,
     train: Iterable[dict[str, Any]],
     validation: Iterable[dict[str, Any]],
 ) -> None:
@@ -29,12 +48,19 @@ def fit_linear_path(
     Parameters
     ----------
     network
-        As it was built: its other paths give zero.
+        Its other paths stay as they are, which is zero in a new network; the linear path learns
+        what they leave.
+    view
+        Of `linear_view`.
     train, validation
         Decoded batches.
     """
-    inputs, wanted = _gathered(network, train)
-    held_inputs, held_wanted = _gathered(network, validation)
+    layer = network.tail.get_layer(LINEAR)
+    kernel, bias = layer.kernel, layer.bias
+    for variable in (kernel, bias):
+        variable.assign(np.zeros(variable.shape))
+    inputs, wanted = _gathered(network, view, train)
+    held_inputs, held_wanted = _gathered(network, view, validation)
     square, right = inputs.T @ inputs, inputs.T @ wanted
     solutions = [
         np.linalg.solve(square + penalty * np.eye(len(square)), right) for penalty in PENALTIES
@@ -42,8 +68,6 @@ def fit_linear_path(
     errors = np.array([np.mean((held_inputs @ s - held_wanted) ** 2, 0) for s in solutions])
     # Each lead time takes its own penalty: a long one needs a larger one.
     best = np.choose(errors.argmin(0), np.array(solutions))
-    layer = network.tail.get_layer(LINEAR)
-    kernel, bias = layer.kernel, layer.bias
     outputs = bias.shape[0] // best.shape[1]
     # Each lead time's outputs follow each other: a mean and a deviation, or quantiles.
     spread = np.zeros((best.shape[1], outputs))
@@ -53,18 +77,19 @@ def fit_linear_path(
     bias.assign(weights[0].astype(bias.dtype))
 
 
-def _gathered(network: FloodNetwork, batches: Iterable[dict[str, Any]]) -> tuple[Array, Array]:
-    """Inputs of the linear path with a leading 1, and the change from the last known discharge."""
-    tail = network.tail
-    layers = [tail.get_layer(LINEAR_INPUTS).output, tail.get_layer(LAST_KNOWN).output]
-    inside = keras.Model(tail.inputs, layers)
+def _gathered(
+    network: FloodNetwork, view: LinearView, batches: Iterable[dict[str, Any]]
+) -> tuple[Array, Array]:
+    """Inputs of the linear path with a leading 1, and the discharge that the rest leaves to it."""
     inputs, wanted = [], []
     for batch in batches:
-        heads = [head([batch["rain"], batch["gauge"]]) for head in network.heads]
-        newest, last = inside([tf.concat(heads, -1), batch["series"]])
+        seen = {name: batch[name] for name in ("rain", "gauge", "series")}
+        newest, rest = (part.numpy() for part in view(seen))
+        # The mean, or the quantile in the middle.
+        middle = 0 if network.has_deviation else rest.shape[-1] // 2
+        left = batch["target"].numpy() - rest[..., middle]
         complete = batch["weight"].numpy().all(1)
-        change = batch["target"].numpy() - np.asarray(last)[..., 0]
-        flat = np.asarray(newest, np.float64)[complete]
+        flat = newest[complete].astype(np.float64)
         inputs.append(np.concatenate([np.ones((len(flat), 1)), flat], 1))
-        wanted.append(change[complete].astype(np.float64))
+        wanted.append(left[complete].astype(np.float64))
     return np.concatenate(inputs), np.concatenate(wanted)

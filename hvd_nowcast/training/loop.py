@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
@@ -18,11 +17,12 @@ from hvd_nowcast import console
 from hvd_nowcast.config import Config
 from hvd_nowcast.errors import Interrupted, NotFiniteError
 from hvd_nowcast.loader.assignment import rank_slice
-from hvd_nowcast.parallel.agreement import from_first, in_turn, require_same
+from hvd_nowcast.parallel.agreement import from_first, require_same
 from hvd_nowcast.parallel.communicator import Communicator
 from hvd_nowcast.parallel.interfaces import counter_of_sent_bytes
 from hvd_nowcast.parallel.probe import RankProbe, probe_ranks, probe_sizes
 from hvd_nowcast.parallel.watchdog import Watchdog
+from hvd_nowcast.training.bench import Bench
 from hvd_nowcast.training.checkpoint import (
     CheckpointFolder,
     assign_arrays,
@@ -35,14 +35,9 @@ from hvd_nowcast.training.interrupt import InterruptFlag
 from hvd_nowcast.training.run_folder import RunFolder
 from hvd_nowcast.training.schedule import learning_rate
 from hvd_nowcast.training.sharing import start_sharing
-from hvd_nowcast.training.step import (
-    StepResult,
-    TrainingStep,
-    averaged_weights,
-    build_optimiser,
-)
+from hvd_nowcast.training.start import start_from, take_over_scaling
+from hvd_nowcast.training.step import StepResult, averaged_weights
 from hvd_nowcast.training.task import Task
-from hvd_nowcast.training.tasks import open_task
 
 LOG_EVERY_STEPS = 10
 LINE_EVERY_SECONDS = 30.0
@@ -81,12 +76,6 @@ class Progress:
     shares: list[dict[str, Any]] = field(default_factory=list)
 
 
-def set_seed(seed: int) -> None:
-    """Make initial weights and every operation repeatable."""
-    keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
-
-
 class TrainingRun:
     """One run from its first or its resumed step to ``final.json``.
 
@@ -98,27 +87,33 @@ class TrainingRun:
         Where everything is kept; its ``config.yaml`` is written.
     communicator
         The other ranks.
+    bench
+        A network that many runs use, which then keep quiet; without one, it is built, and closed
+        at the end.
     """
 
-    def __init__(self, config: Config, run: RunFolder, communicator: Communicator) -> None:
-        set_seed(config.training.seed)
+    def __init__(
+        self,
+        config: Config,
+        run: RunFolder,
+        communicator: Communicator,
+        bench: Bench | None = None,
+    ) -> None:
         self._config = config
         self._run = run
         self._communicator = communicator
-        self._task: Task = in_turn(communicator, lambda: open_task(config, run))
-        self._task.place(communicator)
+        self._one_of_many = bench is not None
+        if bench is None:
+            take_over_scaling(config.start, run)
+            bench = Bench(config, run, communicator)
+        else:
+            bench.turn_to(config, run)
+        self._task: Task = bench.task
         self._model = self._task.model
-        self._optimiser = build_optimiser(config.optimiser, self._model)
+        self._optimiser = bench.optimiser
         self._checkpoints = CheckpointFolder(run.checkpoints, config.training.keep_checkpoints)
         self._progress = self._restore()
-        self._take = TrainingStep(
-            self._task,
-            self._optimiser,
-            communicator,
-            config.optimiser.clip_norm,
-            config.training.accumulate,
-            config.training.compression == "fp16",
-        )
+        self._take = bench.step(config)
         self._sharing = start_sharing(
             config.balance,
             config.training.global_batch,
@@ -154,7 +149,8 @@ class TrainingRun:
             When loss or gradient are NaN or infinite.
         """
         with ExitStack() as stack:
-            stack.callback(self._task.close)
+            if not self._one_of_many:
+                stack.callback(self._task.close)
             flag = stack.enter_context(InterruptFlag())
             seconds = 60 * self._config.training.stall_minutes
             watchdog = stack.enter_context(Watchdog(seconds, end or _end_process))
@@ -164,6 +160,8 @@ class TrainingRun:
             self._loop(flag, watchdog)
             watchdog.doing("polishing the best weights")
             self._polish()
+        if self._one_of_many and flag.signal is not None:
+            raise Interrupted(f"stopped by {flag.signal.name}. Continue with --resume")
         return self._finish()
 
     def probe(self) -> list[RankProbe]:
@@ -193,9 +191,13 @@ class TrainingRun:
             total=total,
             unit="step",
             initial=progress.step,
-            hidden=not self._run.writable,
+            hidden=not self._run.writable or self._one_of_many,
         )
-        lines = _Lines(bool(bar.disable) and self._run.writable, total)
+        plain = bool(bar.disable) and self._run.writable and not self._one_of_many
+        lines = _Lines(plain, total)
+        if self._config.start is not None and progress.best_loss is None:
+            # What was learnt elsewhere may be good enough as it is.
+            self._validate(watchdog)
         with bar:
             while progress.step < total and not self._should_stop():
                 self._train_with_these_shares(flag, watchdog, bar, lines)
@@ -353,8 +355,11 @@ class TrainingRun:
             require_same(self._communicator, what, {"fingerprint": fingerprint(self._model)})
 
     def _should_stop(self) -> bool:
-        patience = self._config.training.patience
-        return patience is not None and self._progress.bad_validations >= patience
+        training, progress = self._config.training, self._progress
+        target, best = training.target_loss, progress.best_loss
+        if target is not None and best is not None and best <= target:
+            return True
+        return training.patience is not None and progress.bad_validations >= training.patience
 
     def _save(self) -> None:
         self._saved_at = time.monotonic()
@@ -375,11 +380,18 @@ class TrainingRun:
             console.warn(f"{problem}. Using an older checkpoint")
         step = facts.get("step", 0)
         if not facts:
+            if self._config.start is not None:
+                moved = start_from(self._config.start, self._model, self._run)
+                self._note(f"starting from {self._config.start.run}: {moved}")
             self._task.initialise()
         else:
-            console.note(f"resuming {self._run.path} at step {step}")
+            self._note(f"resuming {self._run.path} at step {step}")
         self._run.cut_metrics(step)
         return facts
+
+    def _note(self, text: str) -> None:
+        if not self._one_of_many:
+            console.note(text)
 
     def _polish(self) -> None:
         if not (self._run.writable and self._run.best_weights.exists()):
@@ -398,7 +410,7 @@ class TrainingRun:
             "best_loss": progress.best_loss,
             "best_step": progress.best_step,
             "steps": progress.step,
-            "samples_per_second": progress.step * training.global_batch / progress.seconds,
+            "samples_per_second": progress.step * training.global_batch / (progress.seconds or 1.0),
             "training_seconds": progress.seconds,
             "validation_seconds": self._validation_seconds,
             "parameters": int(self._model.count_params()),

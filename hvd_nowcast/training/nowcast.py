@@ -7,10 +7,11 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from hvd_nowcast.config import NowcastConfig
-from hvd_nowcast.errors import ShardError
+from hvd_nowcast.config import NowcastConfig, RegionSection
+from hvd_nowcast.errors import ConfigError, ShardError
 from hvd_nowcast.loader.assignment import rank_part, spread_evenly
-from hvd_nowcast.loader.pipeline import BatchDecoder, CodeBatches, WindowReader
+from hvd_nowcast.loader.pipeline import Batch, BatchDecoder, CodeBatches, WindowReader
+from hvd_nowcast.loader.region import CodeReader, RegionReader, regional_manifest
 from hvd_nowcast.loader.scaling import (
     Scaling,
     fit_scaling,
@@ -21,7 +22,7 @@ from hvd_nowcast.models.nowcast import build_nowcast, size_multiple
 from hvd_nowcast.parallel.communicator import Communicator
 from hvd_nowcast.parallel.traffic import NetworkSizes
 from hvd_nowcast.shards.build import build_shards
-from hvd_nowcast.shards.index import build_index
+from hvd_nowcast.shards.index import WindowIndex, build_index
 from hvd_nowcast.shards.manifest import Manifest
 from hvd_nowcast.shards.reader import ReaderPool
 from hvd_nowcast.shards.schema import QUANTITIES
@@ -34,6 +35,8 @@ from hvd_nowcast.training.run_folder import RunFolder
 SCALING_FRAMES = 400
 VALIDATION_BATCH = 4
 
+Periods = tuple[tuple[str, str], ...]
+
 
 class NowcastTask:
     """The nowcast on an archive of shards: its model, its loss, its batches.
@@ -42,39 +45,84 @@ class NowcastTask:
     ----------
     config
         The whole configuration.
-    manifest
+    folder
         The archive.
+    manifest
+        What it holds.
     scaling
         Fitted on the training split, or read back on a resume.
-    train, validation
-        Windows of the two splits.
     pool
         Open shards.
+
+    Raises
+    ------
+    ShardError
+        When a split has no window of the wanted length.
     """
 
     def __init__(
         self,
         config: NowcastConfig,
+        folder: Path,
         manifest: Manifest,
         scaling: Scaling,
-        train: WindowReader,
-        validation: WindowReader,
         pool: ReaderPool,
     ) -> None:
         data, training = config.data, config.training
+        self._config, self._folder, self._manifest, self._pool = config, folder, manifest, pool
         self._training = training
-        self._train, self._validation, self._pool = train, validation, pool
-        wet_threshold = QUANTITIES[manifest.quantity].wet_threshold
-        multiple = size_multiple(config.model)
-        packing, shape = manifest.packing, manifest.grid.shape
-        self._batches = CodeBatches(data, packing, shape, wet_threshold, multiple)
-        self._decode = BatchDecoder(packing, scaling, data.frames_in, data.frames_out)
+        self._decode = BatchDecoder(manifest.packing, scaling, data.frames_in, data.frames_out)
         self._loss = NowcastLoss(config.loss, scaling)
+        self.scaling = scaling
         self.model = build_nowcast(config.model, data.frames_in, data.frames_out)
-        self.windows = len(train.index)
         self.branches = None
-        rows, columns = (data.crop, data.crop) if data.crop else shape
+        # Of the whole archive also where a region is taken: one step then serves all regions.
+        rows, columns = (data.crop, data.crop) if data.crop else manifest.grid.shape
         self.planned_targets = float(training.global_batch * data.frames_out * rows * columns)
+        self.turn_to(config.region)
+
+    def turn_to(self, region: RegionSection | None) -> None:
+        """Take samples from a region alone, or from everywhere, see `Task`.
+
+        Raises
+        ------
+        ConfigError
+            When the region is none of a grid.
+        """
+        if region is None:
+            self._read(self._manifest, self._pool)
+            return
+        reader = RegionReader(self._pool, region, self._manifest.packing.fill)
+        self._read(regional_manifest(self._manifest, reader, region), reader, region.periods)
+
+    def _read(self, manifest: Manifest, frames: CodeReader, periods: Periods | None = None) -> None:
+        self._seen, self._frames = manifest, frames
+        train = self._windows("train")
+        self._train = WindowReader(train.within(periods) if periods else train, frames)
+        self._validation = WindowReader(self._windows("validation"), frames)
+        self.windows = len(self._train.index)
+        if not self.windows:
+            raise ConfigError("region.periods hold no training sample: give longer ones")
+        wet_threshold = QUANTITIES[manifest.quantity].wet_threshold
+        self._batches = CodeBatches(
+            self._config.data,
+            manifest.packing,
+            manifest.grid.shape,
+            wet_threshold,
+            size_multiple(self._config.model),
+        )
+
+    def _windows(self, split: str) -> WindowIndex:
+        section = self._config.data
+        index = build_index(self._seen, split, section.frames_in, section.frames_out)
+        if not len(index):
+            raise ShardError(
+                self._folder,
+                f"the {split} split has no sequence of {section.frames_in + section.frames_out} "
+                "frames without a gap",
+                "Build the shards with another --split, or use fewer frames_in and frames_out",
+            )
+        return index
 
     @property
     def sizes(self) -> NetworkSizes:
@@ -109,6 +157,16 @@ class NowcastTask:
         limit = self._training.validation_samples
         windows = rank_part(len(self._validation.index), limit, rank, ranks)
         return self._batches.evaluation(self._validation, windows, VALIDATION_BATCH)
+
+    def scored_batches(self, split: str, limit: int) -> Iterator[tf.Tensor]:
+        """At most so many windows of a split, spread evenly, as stored codes (b, t, y, x)."""
+        windows = WindowReader(self._windows(split), self._frames)
+        numbers = rank_part(len(windows.index), limit, 0, 1)
+        return self._batches.evaluation(windows, numbers, VALIDATION_BATCH)
+
+    def decoded(self, batch: tf.Tensor) -> Batch:
+        """Scaled frames of stored codes."""
+        return self._decode(batch)
 
     def describe_samples(self, part: slice, step: int) -> str:
         """Files and frames that this rank takes in one step, for a message."""
@@ -148,22 +206,10 @@ def open_nowcast(config: NowcastConfig, run: RunFolder) -> NowcastTask:
     """
     folder = shards_folder(config, run)
     manifest = Manifest.load(folder)
-    section = config.data
     pool = ReaderPool(folder)
-    readers = {}
-    for split in ("train", "validation"):
-        index = build_index(manifest, split, section.frames_in, section.frames_out)
-        if not len(index):
-            raise ShardError(
-                folder,
-                f"the {split} split has no sequence of {section.frames_in + section.frames_out} "
-                "frames without a gap",
-                "Build the shards with another --split, or use fewer frames_in and frames_out",
-            )
-        readers[split] = WindowReader(index, pool)
-    scaling = _scaling(manifest, pool, run)
+    task = NowcastTask(config, folder, manifest, _scaling(manifest, pool, run), pool)
     store_data_facts(manifest, run)
-    return NowcastTask(config, manifest, scaling, readers["train"], readers["validation"], pool)
+    return task
 
 
 def scaling_frames(manifest: Manifest) -> list[tuple[str, int]]:

@@ -112,7 +112,13 @@ class RunFolder:
                 f"{self.path}: not a run folder, it has no config.yaml. "
                 "Make one with: hvd-nowcast train CONFIG --run DIR"
             )
-        return config_from_dict(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if "regions" in tree:
+            raise RunFolderError(
+                f"{self.path}: holds the models of many regions, not one run. Use hvd-nowcast "
+                "regions report, forecast, or one of the runs under models/"
+            )
+        return config_from_dict(tree, str(path))
 
     def config_of(self, kind: type[TaskConfig]) -> TaskConfig:
         """The configuration of a run that must be of one task.

@@ -9,7 +9,7 @@ average of per-rank means would weigh a target by the share of its rank.)
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -97,6 +97,8 @@ class TrainingStep:
         The rank's part is computed in so many pieces, at most its samples, one after another.
     compress
         Gradients travel in float16.
+    variables
+        What is trained; all trainable weights of the model when None.
 
     Attributes
     ----------
@@ -114,6 +116,7 @@ class TrainingStep:
         clip_norm: float | None = None,
         pieces: int = 1,
         compress: bool = False,
+        variables: Sequence[keras.Variable] | None = None,
     ) -> None:
         self._task = task
         self._optimiser = optimiser
@@ -121,7 +124,7 @@ class TrainingStep:
         self._clip_norm = clip_norm
         self._pieces = pieces
         self._compress = compress
-        variables = task.model.trainable_variables
+        variables = list(variables or task.model.trainable_variables)
         self._variables = task.branches.trained(variables) if task.branches else variables
         self.compute_seconds = 0.0
         self.most_samples: int | None = None

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import keras
 import tensorflow as tf
 
+from hvd_nowcast.config import RegionSection
 from hvd_nowcast.parallel.branches import Branches
 from hvd_nowcast.parallel.communicator import Communicator
 from hvd_nowcast.parallel.traffic import NetworkSizes
@@ -40,11 +41,14 @@ class Task(Protocol):
     def sizes(self) -> NetworkSizes:
         """What of the network travels between ranks."""
 
+    def turn_to(self, region: RegionSection | None) -> None:
+        """Take samples from a region alone from now on, or from everywhere; the model stays."""
+
     def place(self, communicator: Communicator) -> None:
         """Decide which rank holds which branch, where the configuration wants that; collective."""
 
     def initialise(self) -> None:
-        """Set weights that are better than random ones; called once, on the first rank."""
+        """Set weights that need no gradient to be found; called once, on the first rank."""
 
     def polish(self) -> bool:
         """Improve the best weights, now in the model, without a gradient; whether any changed.

@@ -5,14 +5,31 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hvd_nowcast.config import NowcastConfig, config_from_dict, load_config
+from hvd_nowcast.config import (
+    NowcastConfig,
+    config_from_dict,
+    load_config,
+    load_regions_config,
+)
 from hvd_nowcast.errors import ConfigError
 
 REPOSITORY = Path(__file__).parents[2]
-NOWCAST_CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))
+CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))
+REGIONS = [path for path in CONFIGS if path.name.startswith("regions_")]
 
 
-@pytest.mark.parametrize("path", NOWCAST_CONFIGS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", REGIONS, ids=lambda path: path.name)
+def test_every_shipped_configuration_of_regions_is_valid(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    regions = load_regions_config(path)
+    assert load_config(regions.base, regions.overrides).task in ("nowcast", "flood", "landcover")
+    with pytest.raises(ConfigError, match="hvd-nowcast regions"):
+        load_config(path)
+
+
+@pytest.mark.parametrize("path", sorted({*CONFIGS} - {*REGIONS}), ids=lambda path: path.name)
 def test_every_shipped_configuration_is_valid_and_round_trips(path: Path) -> None:
     config = load_config(path)
     again = config_from_dict(yaml.safe_load(yaml.safe_dump(config.to_dict())), "again")

@@ -29,9 +29,9 @@ from hvd_nowcast.shards.convert import open_source
 from hvd_nowcast.shards.schema import Packing
 from hvd_nowcast.shards.split import parse_split
 from hvd_nowcast.train import train
+from hvd_nowcast.training.bench import set_seed
 from hvd_nowcast.training.flood import FloodTask
 from hvd_nowcast.training.flood_loss import flood_loss, gaussian_deviation
-from hvd_nowcast.training.loop import set_seed
 from hvd_nowcast.training.run_folder import RunFolder
 from tests.unit.made_watershed import Edit, write_watershed_file
 

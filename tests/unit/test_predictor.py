@@ -57,7 +57,9 @@ def test_tiles_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     # This network sees 10 pixels far: further from every tile's edge nothing may differ.
     np.testing.assert_allclose(difference[:, :22, :22], 0.0, atol=1e-6)
     # A hard cut would be off by the whole difference at the edge; its weight there is 1 / 16.
-    monkeypatch.setattr(module, "_ramp", lambda part, size: np.ones(part.stop - part.start))
+    monkeypatch.setattr(
+        module, "edge_weight", lambda part, size, overlap: np.ones(part.stop - part.start)
+    )
     unweighted = np.abs(predictor.forecast(observed) - whole)
     assert 0 < difference.max() < 0.7 * unweighted.max()
 
