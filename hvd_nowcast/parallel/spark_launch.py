@@ -87,7 +87,7 @@ def run_on_spark(
                 nics={"lo"} if local else None,
             )
     except Exception as problem:  # Horovod raises nothing more special.
-        raise _explained(problem) from problem
+        raise explain_failure(problem) from problem
 
 
 def require_trust(local: bool, trusted: bool) -> None:
@@ -168,7 +168,14 @@ def _quiet() -> Iterator[None]:
         os.environ[variable] = warnings
 
 
-def _explained(problem: Exception) -> BaseException:
+def explain_failure(problem: Exception) -> BaseException:
+    """What to raise instead of an error of ``horovod.spark.run``.
+
+    Parameters
+    ----------
+    problem
+        The error; it holds the exit status of mpirun where ranks were started.
+    """
     failed = re.search(r"mpirun failed with exit code (\d+)", str(problem))
     if failed is None:
         return ParallelError(

@@ -112,8 +112,3 @@ def test_ranks_in_spark_tasks_train_the_weights_of_mpirun(tmp_path: Path, progra
     subprocess.run(command, check=True, cwd=REPOSITORY, env=environment(), capture_output=True)
     weights = [json.loads((r / "final.json").read_text())["fingerprint"] for r in (on_spark, plain)]
     assert weights[0] == weights[1]
-    refused = program("spark", "train", *TINY, "--run", on_spark, *two, status=5)
-    assert [line for line in refused.stderr.splitlines() if "error" in line] == [
-        f"error: rank 0 on {os.uname().nodename}: {on_spark}: already in use. Add --resume to "
-        "continue that run, or choose another --run folder"
-    ]

@@ -22,7 +22,12 @@ from hvd_nowcast.errors import (
 from hvd_nowcast.landcover.forecast import map_scene
 from hvd_nowcast.landcover.predictor import LandcoverPredictor
 from hvd_nowcast.nowcast.forecast import possible_starts
-from hvd_nowcast.parallel.spark_launch import Untagged, exported, require_trust
+from hvd_nowcast.parallel.spark_launch import (
+    Untagged,
+    explain_failure,
+    exported,
+    require_trust,
+)
 from hvd_nowcast.shards.convert import open_source
 from hvd_nowcast.spark import results, worker
 from hvd_nowcast.spark.nowcast import ArchiveWork
@@ -259,6 +264,17 @@ def test_training_beyond_this_machine_needs_trust() -> None:
     require_trust(local=False, trusted=True)
     with pytest.raises(ParallelError, match="--trust-network"):
         require_trust(local=False, trusted=False)
+
+
+def test_how_a_training_on_spark_ends() -> None:
+    told = explain_failure(RuntimeError("mpirun failed with exit code 85"))
+    assert isinstance(told, SystemExit)
+    assert told.code == 85
+    killed = explain_failure(RuntimeError("mpirun failed with exit code 137"))
+    assert "signal 9" in str(killed)
+    assert "--resume" in str(killed)
+    late = explain_failure(TimeoutError("Timed out waiting for Spark tasks"))
+    assert "did not start in Spark's tasks: Timed out" in str(late)
 
 
 def test_ranks_are_given_no_passwords() -> None:
