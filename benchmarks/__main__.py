@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 from figures import Figure  # noqa: E402 - the scripts import each other as scripts
-from machine import QUIET_LOAD, describe_machine, load_share  # noqa: E402
+from machine import QUIET_SHARE, busy_share, describe_machine  # noqa: E402
 
 KEPT = HERE.parent / "runs/benchmarks"
 README = HERE.parent / "README.md"
@@ -52,8 +52,8 @@ def main() -> int:
     unknown = sorted(set(options.names) - set(NAMES))
     if unknown:
         parser.error(f"there is no benchmark {unknown[0]}: choose from {', '.join(NAMES)}")
-    if (load := load_share()) > QUIET_LOAD:
-        print(f"the machine is busy: a load of {load:.2f} a core. Try again when it is idle")
+    if (share := busy_share()) > QUIET_SHARE:
+        print(f"the machine is busy: {share:.0%} of its cores are used. Try again when it is idle")
         return 1
     failed = [name for name in options.names or NAMES if not run(name, options.quick)]
     if not options.no_readme:

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 # A share of the cores; the benchmark that asks is not running yet.
-QUIET_LOAD = 0.25
+QUIET_SHARE = 0.1
+LOOK_SECONDS = 3.0
 SIDE = 1024
 
 
@@ -21,9 +22,20 @@ def describe_machine() -> str:
     return f"{name}, {len(os.sched_getaffinity(0))} cores, {gigabytes:.0f} GB"
 
 
-def load_share() -> float:
-    """Processes that want to run, over the cores there are, in the last minute."""
-    return os.getloadavg()[0] / len(os.sched_getaffinity(0))
+def busy_share() -> float:
+    """Share of the cores' time that something uses now; the load average remembers the past."""
+    before = _times()
+    time.sleep(LOOK_SECONDS)
+    used, whole = (after - b for after, b in zip(_times(), before, strict=True))
+    return used / whole
+
+
+def _times() -> tuple[int, int]:
+    """Ticks of all cores that were used, and all ticks."""
+    line = Path("/proc/stat").read_text().splitlines()[0]
+    user, nice, system, idle, waiting, *others = map(int, line.split()[1:])
+    whole = user + nice + system + idle + waiting + sum(others[:3])
+    return whole - idle - waiting, whole
 
 
 def matrix_rate(dtype: str = "float32", seconds: float = 1.0) -> float:
