@@ -62,6 +62,7 @@ def network_operations(model, rows: int, columns: int) -> float:  # noqa: ANN001
     graph = tf.function(lambda *inputs: model(inputs)).get_concrete_function(
         *(tf.TensorSpec(shape) for shape in shapes)
     )
+    tf.get_logger().setLevel("ERROR")  # It calls its own form of today deprecated.
     options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
     options["output"] = "none"
     return float(tf.compat.v1.profiler.profile(graph.graph, options=options).total_float_ops)

@@ -31,7 +31,7 @@ def main() -> None:
     options = parser.parse_args()
     from hvd_nowcast.config import load_config
     from hvd_nowcast.parallel.communicator import SingleProcess
-    from hvd_nowcast.training.loop import set_seed
+    from hvd_nowcast.training.bench import set_seed
     from hvd_nowcast.training.nowcast import open_nowcast
     from hvd_nowcast.training.run_folder import RunFolder
     from hvd_nowcast.training.step import TrainingStep, build_optimiser
