@@ -105,6 +105,9 @@ class ModelSection:
         Predict the change from the last frame instead of the frame itself.
     mask_channel
         Show the model where the input is missing.
+    advection
+        Show the model the newest frame moved on along the motion of the rain to each lead time,
+        and let it choose for each pixel and lead time between that and the frame itself.
     precision
         ``float32``; ``mixed_bfloat16``, which computes in half the bytes and keeps the weights in
         float32; or ``float64``, for proofs.
@@ -117,6 +120,7 @@ class ModelSection:
     activation: str = "relu"
     residual: bool = True
     mask_channel: bool = True
+    advection: bool = False
     precision: str = "float32"
 
     def __post_init__(self) -> None:
@@ -126,6 +130,7 @@ class ModelSection:
             "model.filters and model.centre must be positive",
         )
         require(self.stem in (1, 2, 4), "model.stem must be 1, 2 or 4")
+        require(self.residual or not self.advection, "model.advection needs model.residual")
         choice("model.normalisation", self.normalisation, NORMALISATIONS)
         choice("model.activation", self.activation, ACTIVATIONS)
         choice("model.precision", self.precision, PRECISIONS)
@@ -182,6 +187,10 @@ class NowcastConfig(Sections):
     def __post_init__(self) -> None:
         """Check what concerns several sections."""
         super().__post_init__()
+        require(
+            not self.model.advection or self.data.frames_in >= 2,
+            "model.advection needs data.frames_in of 2 or more: motion is between frames",
+        )
         multiple = self.model.stem * 2 ** len(self.model.filters)
         require(
             self.data.crop is None or self.data.crop % multiple == 0,

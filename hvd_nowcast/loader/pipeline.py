@@ -8,7 +8,7 @@ them to a device move few bytes.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,11 +18,15 @@ from numpy.typing import NDArray
 from hvd_nowcast.config import DataSection
 from hvd_nowcast.loader.assignment import SampleOrder
 from hvd_nowcast.loader.decoding import CodeTable, valid_pixels
+from hvd_nowcast.loader.motion import CodeExtrapolation, Part, take_part
 from hvd_nowcast.loader.read_ahead import read_ahead
 from hvd_nowcast.loader.region import CodeReader
 from hvd_nowcast.loader.scaling import Scaling, scaled_table
 from hvd_nowcast.shards.index import WindowIndex
 from hvd_nowcast.shards.schema import Codes, Packing
+
+# From a whole window to the part that is wanted, with what else the model is shown.
+Take = Callable[[Codes, Part | None], Codes]
 
 CROP_CANDIDATES = 4
 # Share of wet pixels from which more rain makes a sample no more worth drawing.
@@ -42,12 +46,23 @@ class Batch(NamedTuple):
         Scaled frames to predict, shape (b, y, x, frames_out).
     weight
         1 where the target has data, else 0, shape (b, y, x, frames_out).
+    moved, valid_moved
+        The newest frame moved on to each lead time and where that is known, shape (b, y, x,
+        frames_out) both; None for a model without advection.
     """
 
     inputs: tf.Tensor
     valid_inputs: tf.Tensor
     target: tf.Tensor
     weight: tf.Tensor
+    moved: tf.Tensor | None = None
+    valid_moved: tf.Tensor | None = None
+
+    @property
+    def seen(self) -> list[tf.Tensor]:
+        """What the model is given."""
+        seen = [self.inputs, self.valid_inputs]
+        return seen if self.moved is None else [*seen, self.moved, self.valid_moved]
 
 
 class WindowReader:
@@ -85,6 +100,7 @@ def cut_sample(
     crop: int | None,
     flips: bool,
     wet_codes: NDArray[np.bool_],
+    take: Take,
 ) -> Codes:
     """Crop and flip one window at random.
 
@@ -103,9 +119,11 @@ def cut_sample(
         Whether to mirror and transpose.
     wet_codes
         Whether each code is rain, shape ``(256,)`` or ``(65536,)``.
+    take
+        Takes a part of the window.
     """
-    if crop is not None:
-        codes = _crop(codes, generator, crop, wet_codes)
+    part = None if crop is None else _choose_crop(codes, generator, crop, wet_codes)
+    codes = take(codes, part)
     if flips:
         turn = int(generator.integers(8 if codes.shape[1] == codes.shape[2] else 4))
         codes = codes[:, :: -1 if turn & 1 else 1, :: -1 if turn & 2 else 1]
@@ -113,20 +131,20 @@ def cut_sample(
     return codes
 
 
-def _crop(
+def _choose_crop(
     codes: Codes, generator: np.random.Generator, crop: int, wet_codes: NDArray[np.bool_]
-) -> Codes:
+) -> Part:
     rows, columns = codes.shape[1:]
     tops = generator.integers(max(rows - crop, 0) + 1, size=CROP_CANDIDATES)
     lefts = generator.integers(max(columns - crop, 0) + 1, size=CROP_CANDIDATES)
-    squares = [
-        codes[:, top : top + crop, left : left + crop]
-        for top, left in zip(tops, lefts, strict=True)
+    parts = [
+        (slice(top, min(top + crop, rows)), slice(left, min(left + crop, columns)))
+        for top, left in zip(tops.tolist(), lefts.tolist(), strict=True)
     ]
     # Every fourth frame and every second pixel are enough to tell wet from dry.
-    wet = np.array([wet_codes[square[::4, ::2, ::2]].mean() for square in squares])
+    wet = np.array([wet_codes[take_part(codes, p)[::4, ::2, ::2]].mean() for p in parts])
     chances = np.minimum(wet, WIDESPREAD) + 0.02
-    return squares[generator.choice(CROP_CANDIDATES, p=chances / chances.sum())]
+    return parts[generator.choice(CROP_CANDIDATES, p=chances / chances.sum())]
 
 
 def pad_codes(codes: Codes, height: int, width: int, fill: int) -> Codes:
@@ -155,19 +173,31 @@ class BatchDecoder:
         How codes are decoded and scaled; both are one look-up in a table.
     frames_in, frames_out
         How the frames of a window are divided.
+    advection
+        Whether there are moved frames between them.
     """
 
-    def __init__(self, packing: Packing, scaling: Scaling, frames_in: int, frames_out: int) -> None:
+    def __init__(
+        self,
+        packing: Packing,
+        scaling: Scaling,
+        frames_in: int,
+        frames_out: int,
+        advection: bool = False,
+    ) -> None:
         self._table = CodeTable(scaled_table(scaling, packing))
-        self._split = [frames_in, frames_out]
+        self._split = [frames_in, frames_out if advection else 0, frames_out]
 
     def __call__(self, codes: tf.Tensor) -> Batch:
         """Decode codes of shape (b, t, y, x); frames come last in the batch."""
         # Only float32 from here on: of other types TensorFlow complains on many processors.
         frames = tf.transpose(self._table(codes), (0, 2, 3, 1))
-        seen, wanted = tf.split(frames, self._split, axis=-1)
+        seen, moved, wanted = tf.split(frames, self._split, axis=-1)
         valid_inputs = tf.reduce_min(valid_pixels(seen), -1, keepdims=True)
-        return Batch(tf.nn.relu(seen), valid_inputs, tf.nn.relu(wanted), valid_pixels(wanted))
+        batch = Batch(tf.nn.relu(seen), valid_inputs, tf.nn.relu(wanted), valid_pixels(wanted))
+        if not self._split[1]:
+            return batch
+        return batch._replace(moved=tf.nn.relu(moved), valid_moved=valid_pixels(moved))
 
 
 class CodeBatches:
@@ -185,6 +215,8 @@ class CodeBatches:
         Weakest value that counts as rain.
     multiple
         Frame sides are padded to a multiple of this, with missing pixels.
+    advection
+        Whether the newest frame, moved on to each lead time, follows those that are seen.
     """
 
     def __init__(
@@ -194,8 +226,15 @@ class CodeBatches:
         grid_shape: tuple[int, int],
         wet_threshold: float,
         multiple: int,
+        advection: bool = False,
     ) -> None:
         self._section = section
+        self._frames = section.frames_in + (1 + advection) * section.frames_out
+        self._take: Take = take_part
+        if advection:
+            self._take = CodeExtrapolation(
+                packing, wet_threshold, section.frames_in, section.frames_out
+            )
         self._packing = packing
         # A missing pixel is not wet: no comparison with NaN is true.
         self._wet_codes = packing.table() >= wet_threshold
@@ -246,7 +285,8 @@ class CodeBatches:
 
         def samples() -> Iterator[Codes]:
             for window in windows:
-                yield pad_codes(reader.read(int(window)), *self._frame_shape, self._packing.fill)
+                codes = self._take(reader.read(int(window)), None)
+                yield pad_codes(codes, *self._frame_shape, self._packing.fill)
 
         return read_ahead(samples, batch)
 
@@ -263,9 +303,9 @@ class CodeBatches:
     def _training_sample(self, codes: Codes, seed: int, number: int) -> Codes:
         generator = np.random.default_rng((seed, 1, number))
         section = self._section
-        return cut_sample(codes, generator, section.crop, section.flips, self._wet_codes)
+        crop, flips = section.crop, section.flips
+        return cut_sample(codes, generator, crop, flips, self._wet_codes, self._take)
 
     def _empty_batches(self, count: int) -> Iterator[tf.Tensor]:
-        frames = self._section.frames_in + self._section.frames_out
-        empty = tf.zeros((0, frames, *self._sample_shape), self._packing.dtype)
+        empty = tf.zeros((0, self._frames, *self._sample_shape), self._packing.dtype)
         return itertools.repeat(empty, count)

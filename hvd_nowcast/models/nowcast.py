@@ -17,6 +17,9 @@ from keras import layers
 from hvd_nowcast.config import ModelSection
 from hvd_nowcast.models.blocks import double_convolution, layer_precision, up_convolution
 
+# Of the moved frame before training: its weight is 0.88.
+TRUST = 2.0
+
 
 def size_multiple(section: ModelSection) -> int:
     """Frame sides must be a multiple of this."""
@@ -37,7 +40,9 @@ def build_nowcast(section: ModelSection, frames_in: int, frames_out: int) -> ker
     -------
     keras.Model
         From ``[inputs (b, y, x, frames_in), valid_inputs (b, y, x, 1)]`` to scaled frames
-        ``(b, y, x, frames_out)``, for any y and x that are multiples of `size_multiple`.
+        ``(b, y, x, frames_out)``, for any y and x that are multiples of `size_multiple`. With
+        advection also from the moved frames and where they are known, each of the shape of what
+        comes out.
     """
     with layer_precision(section.precision):
         return _build(section, frames_in, frames_out)
@@ -47,20 +52,45 @@ def _build(section: ModelSection, frames_in: int, frames_out: int) -> keras.Mode
     frames = keras.Input((None, None, frames_in), name="frames")
     valid = keras.Input((None, None, 1), name="valid")
     seen = layers.Concatenate(name="seen")([frames, valid]) if section.mask_channel else frames
-    features = _decoder(section, *_encoder(section, _fold(section, seen)))
+    moved = [keras.Input((None, None, frames_out), name=name) for name in ("moved", "valid_moved")]
+    shown = layers.Concatenate(name="shown")([seen, *moved]) if section.advection else seen
+    features = _decoder(section, *_encoder(section, _fold(section, shown)))
     features = _unfold(section, features, seen)
-    # A residual network starts as persistence: zero change.
+    # A residual network starts as what it adds to: zero change.
     start = "zeros" if section.residual else "glorot_uniform"
     # What comes out is never of lower precision than the data.
     exact = "float64" if section.precision == "float64" else "float32"
-    change = layers.Conv2D(frames_out, 1, kernel_initializer=start, dtype=exact, name="frames_out")(
-        features
-    )
+
+    def last_convolution(name: str) -> keras.KerasTensor:
+        return layers.Conv2D(frames_out, 1, kernel_initializer=start, dtype=exact, name=name)(
+            features
+        )
+
+    change = last_convolution("frames_out")
     if not section.residual:
         return keras.Model([frames, valid], change, name="nowcast")
     last = _LastFrame(dtype=exact, name="last_frame")(frames)
-    forecast = layers.Add(dtype=exact, name="forecast")([change, last])
-    return keras.Model([frames, valid], forecast, name="nowcast")
+    if not section.advection:
+        forecast = layers.Add(dtype=exact, name="forecast")([change, last])
+        return keras.Model([frames, valid], forecast, name="nowcast")
+    trust = last_convolution("trust")
+    forecast = _Advected(dtype=exact, name="forecast")([change, last, trust, *moved])
+    return keras.Model([frames, valid, *moved], forecast, name="nowcast")
+
+
+class _Advected(layers.Layer):
+    """The change added to a mean of the moved frame and the newest one.
+
+    The weight of the moved frame is learnt for each pixel and lead time, and 0 where it comes from
+    outside the domain.
+    """
+
+    def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
+        """Change, newest frame, trust, moved frames and where they are known; all (b, y, x, t)."""
+        change, last, trust, moved, known = inputs
+        # Before training the moved frame has most of the weight.
+        weight = known * tf.sigmoid(trust + TRUST)
+        return change + last + weight * (moved - last)
 
 
 class _LastFrame(layers.Layer):

@@ -10,9 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvd_nowcast.config import NowcastConfig
+from hvd_nowcast.loader.motion import (
+    MOTION_FRAMES,
+    estimate_motion,
+    extrapolate,
+    grey_levels,
+)
 from hvd_nowcast.loader.pipeline import round_up
 from hvd_nowcast.loader.scaling import Scaling, scaling_from_dict
 from hvd_nowcast.models.nowcast import build_nowcast, size_multiple
+from hvd_nowcast.shards.schema import QUANTITIES
 from hvd_nowcast.training.checkpoint import assign_arrays, load_arrays
 from hvd_nowcast.training.run_folder import RunFolder
 
@@ -125,18 +132,27 @@ class Predictor:
                 f"expected frames of shape ({self.frames_in}, y, x), got {frames.shape}"
             )
         rows, columns = frames.shape[1:]
+        seen = np.concatenate([frames, self._moved(frames)])
         total = np.zeros((self.frames_out, rows, columns), np.float32)
         weights = np.zeros((rows, columns), np.float32)
         multiple = size_multiple(self.config.model)
         for y in tile_slices(rows, TILE, OVERLAP, multiple):
             for x in tile_slices(columns, TILE, OVERLAP, multiple):
                 weight = edge_weight(y, rows, OVERLAP)[:, None] * edge_weight(x, columns, OVERLAP)
-                total[:, y, x] += weight * self._forecast_tile(frames[:, y, x])
+                total[:, y, x] += weight * self._forecast_tile(seen[:, y, x])
                 weights[y, x] += weight
         return total / weights
 
-    def _forecast_tile(self, frames: Array) -> Array:
-        rows, columns = frames.shape[1:]
+    def _moved(self, frames: Array) -> Array:
+        """The newest frame moved on to each lead time, for a model that is shown it."""
+        if not self.config.model.advection:
+            return frames[:0]
+        images = grey_levels(frames[-MOTION_FRAMES:], QUANTITIES[self.quantity].wet_threshold)
+        return extrapolate(frames[-1], estimate_motion(images), self.frames_out)
+
+    def _forecast_tile(self, seen: Array) -> Array:
+        """Forecast from frames, and from moved frames behind them where there are any."""
+        rows, columns = seen.shape[1:]
         multiple = size_multiple(self.config.model)
         pad = (
             (0, 0),
@@ -144,10 +160,13 @@ class Predictor:
             (0, round_up(columns, multiple) - columns),
         )
         # Mirrored rain is what the network was trained on; a border of missing pixels is not.
-        frames = np.pad(frames, pad, mode="reflect")
-        scaled = np.nan_to_num(self._scaling.forward(frames)).transpose(1, 2, 0)[None]
-        valid = np.isfinite(frames).all(0)[None, :, :, None]
-        inputs = [scaled.astype(np.float32), valid.astype(np.float32)]
+        seen = np.pad(seen, pad, mode="reflect").transpose(1, 2, 0)[None]
+        known = np.isfinite(seen).astype(np.float32)
+        scaled = np.nan_to_num(self._scaling.forward(seen)).astype(np.float32)
+        frames, moved = np.split(scaled, [self.frames_in], -1)
+        valid, valid_moved = np.split(known, [self.frames_in], -1)
+        inputs = [frames, valid.min(-1, keepdims=True)]
+        inputs += [moved, valid_moved] if moved.shape[-1] else []
         forecast = np.asarray(self._model(inputs, training=False))[0, :rows, :columns]
         return self._scaling.inverse(forecast).transpose(2, 0, 1).astype(np.float32)
 

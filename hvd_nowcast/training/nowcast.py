@@ -71,7 +71,9 @@ class NowcastTask:
         data, training = config.data, config.training
         self._config, self._folder, self._manifest, self._pool = config, folder, manifest, pool
         self._training = training
-        self._decode = BatchDecoder(manifest.packing, scaling, data.frames_in, data.frames_out)
+        self._decode = BatchDecoder(
+            manifest.packing, scaling, data.frames_in, data.frames_out, config.model.advection
+        )
         self._loss = NowcastLoss(config.loss, scaling)
         self.scaling = scaling
         self.model = build_nowcast(config.model, data.frames_in, data.frames_out)
@@ -110,6 +112,7 @@ class NowcastTask:
             manifest.grid.shape,
             wet_threshold,
             size_multiple(self._config.model),
+            self._config.model.advection,
         )
 
     def _windows(self, split: str) -> WindowIndex:
@@ -142,7 +145,7 @@ class NowcastTask:
     def forward(self, batch: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """Loss sum and valid pixels of stored codes (b, t, y, x), see `Task`."""
         decoded = self._decode(batch)
-        forecast = self.model([decoded.inputs, decoded.valid_inputs], training=training)
+        forecast = self.model(decoded.seen, training=training)
         target, weight = (tf.cast(x, forecast.dtype) for x in (decoded.target, decoded.weight))
         loss_sum = self._loss(forecast, target, weight)
         return loss_sum / self.planned_targets, tf.reduce_sum(weight) / self.planned_targets

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hvd_nowcast.config import DataSection
+from hvd_nowcast.loader.motion import take_part
 from hvd_nowcast.loader.pipeline import (
     BatchDecoder,
     CodeBatches,
@@ -98,7 +99,7 @@ def test_a_resumed_stream_goes_on_where_it_stopped(synthetic_shards: Path) -> No
 @settings(max_examples=30)
 def test_a_cut_sample_is_a_turned_square_of_the_window(seed: int, flips: bool) -> None:
     codes: Codes = np.arange(2 * 20 * 30, dtype=np.uint16).reshape(2, 20, 30)
-    sample = cut_sample(codes, np.random.default_rng(seed), 8, flips, WET)
+    sample = cut_sample(codes, np.random.default_rng(seed), 8, flips, WET, take_part)
     assert sample.shape == (2, 8, 8)
     corners = {int(sample[0, y, x]) for y in (0, -1) for x in (0, -1)}
     top, left = divmod(min(corners), 30)
@@ -113,7 +114,7 @@ def test_wet_squares_are_cut_more_often() -> None:
     codes[:, :, :40] = 50
     codes[:, :, 160:] = FILL  # No rain, though the largest code.
     wet = [
-        (cut_sample(codes, np.random.default_rng(seed), 20, False, WET) == 50).mean()
+        (cut_sample(codes, np.random.default_rng(seed), 20, False, WET, take_part) == 50).mean()
         for seed in range(300)
     ]
     # A uniform choice would give about a fifth.

@@ -202,6 +202,7 @@ def test_a_trained_run_predicts(finished: RunFolder) -> None:
         "training.compression=fp16",
         "model.precision=mixed_bfloat16",
         "model.mask_channel=false",
+        "model.advection=true",
     ],
 )
 def test_every_option_trains(tmp_path: Path, override: str) -> None:

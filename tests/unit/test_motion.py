@@ -1,0 +1,121 @@
+"""Motion of rain whose motion is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from hvd_nowcast.config import DataSection, ModelSection, NowcastConfig, config_from_dict
+from hvd_nowcast.errors import ConfigError
+from hvd_nowcast.loader.motion import (
+    CodeExtrapolation,
+    estimate_motion,
+    extrapolate,
+    grey_levels,
+)
+from hvd_nowcast.loader.scaling import LogRainScaling
+from hvd_nowcast.models.nowcast import build_nowcast
+from hvd_nowcast.nowcast.predictor import Predictor
+from hvd_nowcast.shards.schema import RAIN_PACKING
+
+pytest.importorskip("cv2", reason="OpenCV is not installed: launch/setup.sh brings it")
+
+SIDE, FRAMES_IN, LEADS = 96, 4, 3
+# Pixels a frame, to the right and down.
+SPEED = (2.0, -1.0)
+
+
+def rain(time: int) -> NDArray[np.float32]:
+    """Cells that all move alike."""
+    y, x = np.mgrid[:SIDE, :SIDE].astype(np.float64)
+    field = np.zeros((SIDE, SIDE))
+    for number in range(12):
+        row = 8 + 37 * number % 80 + SPEED[1] * (time - 3)
+        column = 8 + 53 * number % 80 + SPEED[0] * (time - 3)
+        field += (3 + number) * np.exp(-((y - row) ** 2 + (x - column) ** 2) / 30)
+    return np.where(field < 0.1, 0.0, field).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def frames() -> NDArray[np.float32]:
+    return np.stack([rain(time) for time in range(FRAMES_IN + LEADS)])
+
+
+def test_known_motion_is_found(frames: NDArray[np.float32]) -> None:
+    motion = estimate_motion(grey_levels(frames[1:FRAMES_IN], 0.1))
+    assert motion.shape == (2, SIDE, SIDE)
+    inside = motion[:, 20:-20, 20:-20]
+    np.testing.assert_allclose(np.median(inside, (1, 2)), SPEED, atol=0.25)
+
+
+def test_moved_frames_are_what_comes(frames: NDArray[np.float32]) -> None:
+    motion = estimate_motion(grey_levels(frames[1:FRAMES_IN], 0.1))
+    moved = extrapolate(frames[FRAMES_IN - 1], motion, LEADS)
+    for lead in range(LEADS):
+        came = frames[FRAMES_IN + lead]
+        still = np.abs(frames[FRAMES_IN - 1] - came)[20:-20, 20:-20].mean()
+        assert np.abs(moved[lead] - came)[20:-20, 20:-20].mean() < 0.25 * still
+
+
+def test_what_comes_from_outside_or_was_missing_is_unknown() -> None:
+    frame = np.ones((40, 50), np.float32)
+    frame[10, 20] = np.nan
+    motion = np.zeros((2, 40, 50), np.float32)
+    motion[0] = 3.0
+    moved = extrapolate(frame, motion, 2)
+    assert np.isnan(moved[0, :, :3]).all() and np.isnan(moved[1, :, :6]).all()
+    assert np.isnan(moved[0, 10, 23]) and np.isnan(moved[1, 10, 26])
+    assert np.isnan(moved[0]).sum() == 3 * 40 + 1
+
+
+@pytest.mark.parametrize("shape", [(96, 96), (8, 8), (1, 40)])
+def test_no_rain_does_not_move(shape: tuple[int, int]) -> None:
+    motion = estimate_motion(grey_levels(np.full((3, *shape), np.nan, np.float32), 0.1))
+    assert motion.shape == (2, *shape)
+    assert not motion.any()
+
+
+def test_a_crop_is_that_of_the_whole_frame(frames: NDArray[np.float32]) -> None:
+    """Rain that comes into a crop from the rest of the frame is known."""
+    codes = np.stack([RAIN_PACKING.encode(frame) for frame in frames])
+    codes[:, :5] = RAIN_PACKING.fill
+    move = CodeExtrapolation(RAIN_PACKING, 0.1, FRAMES_IN, LEADS)
+    whole, part = move(codes), (slice(30, 62), slice(10, 42))
+    assert whole.shape == (FRAMES_IN + 2 * LEADS, SIDE, SIDE)
+    np.testing.assert_array_equal(move(codes, part), whole[:, part[0], part[1]])
+    np.testing.assert_array_equal(whole[:FRAMES_IN], codes[:FRAMES_IN])
+    np.testing.assert_array_equal(whole[-LEADS:], codes[-LEADS:])
+    assert (whole[FRAMES_IN] == RAIN_PACKING.fill).any()
+
+
+def test_an_untrained_model_is_nearly_the_moved_frame(frames: NDArray[np.float32]) -> None:
+    config = NowcastConfig(
+        DataSection(shards="none", frames_in=FRAMES_IN, frames_out=LEADS, crop=16),
+        ModelSection(filters=(4,), centre=4, advection=True),
+    )
+    model = build_nowcast(config.model, FRAMES_IN, LEADS)
+    scaling = LogRainScaling(2.0)
+    predictor = Predictor(config, model, scaling, "rain_rate", 300, 1000.0, "0" * 64)
+    forecast = predictor.forecast(frames[:FRAMES_IN])
+    motion = estimate_motion(grey_levels(frames[1:FRAMES_IN], 0.1))
+    moved = extrapolate(frames[FRAMES_IN - 1], motion, LEADS)
+    known = np.isfinite(moved)
+    trust = 1 / (1 + np.exp(-2.0))
+    last = np.repeat(frames[FRAMES_IN - 1 : FRAMES_IN], LEADS, 0)
+    mean = trust * scaling.forward(moved) + (1 - trust) * scaling.forward(last)
+    np.testing.assert_allclose(forecast[known], scaling.inverse(mean)[known], atol=1e-3)
+    np.testing.assert_allclose(forecast[~known], last[~known], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ({"model": {"advection": True, "residual": False}}, "needs model.residual"),
+        ({"model": {"advection": True}, "data": {"frames_in": 1}}, "frames_in of 2 or more"),
+    ],
+)
+def test_settings_that_make_no_sense(override: dict[str, dict[str, object]], message: str) -> None:
+    data = {"shards": "none", **override.get("data", {})}
+    with pytest.raises(ConfigError, match=message):
+        config_from_dict({"data": data, "model": override["model"]}, "test")
