@@ -21,9 +21,9 @@ LEARNING_RATE = 1e-3
 POLL_SECONDS = 0.005
 
 
-def random_codes(rank: int) -> NDArray[np.uint16]:
+def random_codes(rank: int, samples: int = BATCH) -> NDArray[np.uint16]:
     """Stored rain, shape (b, t, y, x), that every contender decodes as the first part of a step."""
-    shape = (BATCH, FRAMES_IN + FRAMES_OUT, SIDE, SIDE)
+    shape = (samples, FRAMES_IN + FRAMES_OUT, SIDE, SIDE)
     return np.random.default_rng(rank).integers(0, 500, shape).astype(np.uint16)
 
 

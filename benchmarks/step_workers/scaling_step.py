@@ -11,9 +11,8 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
-from common import FRAMES_IN, FRAMES_OUT, LEARNING_RATE, SIDE, pin, serve, timed
+from common import LEARNING_RATE, pin, random_codes, serve, timed
 from ours import our_step
 
 from hvd_nowcast.parallel.communicator import SingleProcess
@@ -26,8 +25,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     pin(int(os.environ["OMPI_COMM_WORLD_LOCAL_RANK"]))
     ranks = connect(os.environ)
-    shape = (MOST_SAMPLES, FRAMES_IN + FRAMES_OUT, SIDE, SIDE)
-    codes = tf.constant(np.random.default_rng(0).integers(0, 500, shape).astype(np.uint16))
+    codes = tf.constant(random_codes(0, MOST_SAMPLES))
     steps = {
         "compute": our_step(SingleProcess(), MOST_SAMPLES),
         "step": our_step(ranks, MOST_SAMPLES * ranks.size),

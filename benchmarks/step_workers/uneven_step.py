@@ -7,9 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
-from common import FRAMES_IN, FRAMES_OUT, SIDE, pin, serve, timed
+from common import pin, random_codes, serve, timed
 from ours import our_step
 
 from hvd_nowcast.parallel.probe import probe_ranks, probe_sizes
@@ -22,8 +21,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     pin(int(os.environ["OMPI_COMM_WORLD_LOCAL_RANK"]))
     communicator = connect(os.environ)
-    shape = (GLOBAL_BATCH, FRAMES_IN + FRAMES_OUT, SIDE, SIDE)
-    codes = tf.constant(np.random.default_rng(0).integers(0, 500, shape).astype(np.uint16))
+    codes = tf.constant(random_codes(0, GLOBAL_BATCH))
     step = our_step(communicator, GLOBAL_BATCH)
 
     def try_steps(samples: int, count: int) -> list[float]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hvd_nowcast.config import FloodConfig
 from hvd_nowcast.models.flood import FloodNetwork, build_flood
-from hvd_nowcast.training.checkpoint import assign_arrays, load_arrays
+from hvd_nowcast.training.checkpoint import load_weights
 from hvd_nowcast.training.flood import FloodData
 from hvd_nowcast.training.flood_loss import gaussian_deviation
 from hvd_nowcast.training.run_folder import RunFolder
@@ -59,8 +59,7 @@ class FloodPredictor:
         weights = run.require_weights()
         data = FloodData(config, run, shards)
         network = build_flood(config.model, data.maps, data.sizes)
-        arrays, facts = load_arrays(weights)
-        assign_arrays(arrays, weights, network.model)
+        facts = load_weights(weights, network.model)
         return cls(config, data, network, facts["sha256"])
 
     def take_weights(self, path: Path) -> None:
@@ -71,8 +70,7 @@ class FloodPredictor:
         CheckpointError
             When they are damaged, or of another network.
         """
-        arrays, _ = load_arrays(path)
-        assign_arrays(arrays, path, self.network.model)
+        load_weights(path, self.network.model)
 
     @property
     def quantiles(self) -> tuple[float, ...]:

@@ -16,7 +16,7 @@ from hvd_nowcast.config import LandcoverConfig
 from hvd_nowcast.loader.landcover import BandScaling
 from hvd_nowcast.models.landcover import LandcoverNetwork, build_landcover
 from hvd_nowcast.shards.scene import Bands, squares
-from hvd_nowcast.training.checkpoint import assign_arrays, load_arrays
+from hvd_nowcast.training.checkpoint import load_weights
 from hvd_nowcast.training.run_folder import RunFolder
 
 # A scene is mapped in squares of this side, all of one shape, so that one graph serves them all.
@@ -108,8 +108,7 @@ class LandcoverPredictor:
         scaling = run.read_as("scaler.json", BandScaling)
         classes = tuple(run.read_json("data.json")["classes"])
         network = build_landcover(config.model, scaling.bands, len(classes))
-        arrays, facts = load_arrays(weights)
-        assign_arrays(arrays, weights, network.model)
+        facts = load_weights(weights, network.model)
         return cls(config, classes, scaling, network, facts["sha256"])
 
     def take_weights(self, path: Path) -> None:
@@ -120,8 +119,7 @@ class LandcoverPredictor:
         CheckpointError
             When they are damaged, or of another network.
         """
-        arrays, _ = load_arrays(path)
-        assign_arrays(arrays, path, self._network.model)
+        load_weights(path, self._network.model)
 
     def map(self, scene: Windows, shape: tuple[int, int], hidden: Iterable[str] = ()) -> ClassMap:
         """Map a whole scene.

@@ -20,7 +20,7 @@ from hvd_nowcast.loader.pipeline import round_up
 from hvd_nowcast.loader.scaling import Scaling, scaling_from_dict
 from hvd_nowcast.models.nowcast import build_nowcast, size_multiple
 from hvd_nowcast.shards.schema import QUANTITIES
-from hvd_nowcast.training.checkpoint import assign_arrays, load_arrays
+from hvd_nowcast.training.checkpoint import load_weights
 from hvd_nowcast.training.run_folder import RunFolder
 
 Array = NDArray[np.float32]
@@ -86,8 +86,7 @@ class Predictor:
         weights = run.require_weights()
         data = run.read_json("data.json")
         model = build_nowcast(config.model, config.data.frames_in, config.data.frames_out)
-        arrays, facts = load_arrays(weights)
-        assign_arrays(arrays, weights, model)
+        facts = load_weights(weights, model)
         return cls(
             config,
             model,
@@ -106,8 +105,7 @@ class Predictor:
         CheckpointError
             When they are damaged, or of another network.
         """
-        arrays, _ = load_arrays(path)
-        assign_arrays(arrays, path, self._model)
+        load_weights(path, self._model)
 
     def forecast(self, frames: Array) -> Array:
         """Predict the frames that follow.

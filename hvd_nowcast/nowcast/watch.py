@@ -22,6 +22,7 @@ from hvd_nowcast import console
 from hvd_nowcast.errors import HvdNowcastError, InputError, Interrupted
 from hvd_nowcast.nowcast.forecast import NowcastModel, make_forecast
 from hvd_nowcast.nowcast.inbox import Inbox
+from hvd_nowcast.reference_time import time_stamp
 from hvd_nowcast.shards.writer import atomic_output, output_error
 from hvd_nowcast.training.interrupt import InterruptFlag
 
@@ -62,6 +63,7 @@ class RollingNowcast:
         self._out = out
         self._keep = np.timedelta64(round(keep_hours * 3600), "s")
         self._newest_since: tuple[np.datetime64 | None, float] = (None, 0.0)
+        self._final: np.datetime64 | None = None
         self._problem = ""
         self._seconds: float | None = None
         self._healthy_until = 0.0
@@ -105,7 +107,7 @@ class RollingNowcast:
         for start in reversed(times):
             if done and start < done[-1]:
                 break
-            if done and start == done[-1] and not _is_filled(self._path(start)):
+            if done and start == done[-1] and self._is_final(start):
                 break
             gaps = [wanted for wanted in self._wanted(start) if wanted not in there]
             if not gaps:
@@ -115,6 +117,12 @@ class RollingNowcast:
             if start == times[-1] and not patient and not known and self._can_fill(gaps, there):
                 return start, gaps
         return None, []
+
+    def _is_final(self, start: np.datetime64) -> bool:
+        """Whether a forecast was made without a gap; looked up once, not at every turn."""
+        if self._final != start and not _is_filled(self._path(start)):
+            self._final = start
+        return self._final == start
 
     def _can_fill(self, gaps: Sequence[np.datetime64], there: set[np.datetime64]) -> bool:
         """Whether each missing frame stands alone between two that came."""
@@ -129,6 +137,7 @@ class RollingNowcast:
     ) -> str | None:
         used = {frames[wanted] for wanted in self._wanted(start) if wanted in frames}
         used |= {frames[gap - self._step] for gap in filled}
+        self._final = None
         began = time.monotonic()
         try:
             summary = make_forecast(
@@ -172,8 +181,7 @@ class RollingNowcast:
         return np.timedelta64(self._predictor.step_seconds, "s")
 
     def _path(self, start: np.datetime64) -> Path:
-        stamp = str(start.astype("datetime64[s]")).replace("-", "").replace(":", "")
-        return self._out / f"forecast_{stamp}.nc"
+        return self._out / f"forecast_{time_stamp(start)}.nc"
 
     def _done(self) -> list[np.datetime64]:
         """Starts of the forecasts that lie in the folder, in their order."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 
 from hvd_nowcast.parallel.communicator import Communicator
@@ -43,19 +44,26 @@ def _of_ethernet(table: Iterable[str]) -> int:
     total = 0
     for line in table:
         name, colon, numbers = line.partition(":")
-        if colon and name.strip() != "lo" and not _in_a_bond(name.strip()):
+        if colon and name.strip() != "lo" and not _below_another(INTERFACES / name.strip()):
             total += int(numbers.split()[SENT_COLUMN])
     return total
 
 
-def _in_a_bond(name: str) -> bool:
-    # The bond or bridge above counts the same bytes.
-    return (INTERFACES / name / "master").exists()
-
-
 def _of_infiniband() -> int:
-    counters = INFINIBAND.glob("*/ports/*/counters/port_xmit_data")
+    counters = _counters(INFINIBAND)
     return INFINIBAND_WORD * sum(int(counter.read_text(encoding="ascii")) for counter in counters)
+
+
+# Cards do not come and go while a training counts at every step.
+@cache
+def _below_another(interface: Path) -> bool:
+    # The bond or bridge above counts the same bytes.
+    return (interface / "master").exists()
+
+
+@cache
+def _counters(adapters: Path) -> tuple[Path, ...]:
+    return tuple(adapters.glob("*/ports/*/counters/port_xmit_data"))
 
 
 def _host() -> list[str]:

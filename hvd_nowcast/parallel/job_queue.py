@@ -163,31 +163,3 @@ def ideal_seconds(
     longest = max((chain(name) for name in by_name), default=0.0)
     total = sum(seconds[name] for name in by_name)
     return max(total / sum(speeds), longest / max(speeds))
-
-
-def listed_seconds(
-    jobs: Sequence[FarmJob], seconds: Mapping[str, float], speeds: Sequence[float]
-) -> float:
-    """How long the farm takes for jobs of known length, if handing out costs nothing.
-
-    Parameters
-    ----------
-    jobs, seconds, speeds
-        As of `ideal_seconds`.
-    """
-    queue = JobQueue(jobs)
-    free = [0.0] * len(speeds)
-    running: list[tuple[float, int, str]] = []
-    now = 0.0
-    while not queue.done:
-        idle = [r for r in range(len(speeds)) if free[r] <= now]
-        for rank in idle:
-            name = queue.take()
-            if name is None:
-                break
-            free[rank] = now + seconds[name] / speeds[rank]
-            running.append((free[rank], rank, name))
-        now, _, name = min(running)
-        running.remove(min(running))
-        queue.succeed(name, {})
-    return now

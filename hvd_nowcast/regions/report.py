@@ -22,7 +22,7 @@ from hvd_nowcast.regions.comparison import (
 from hvd_nowcast.regions.figures import draw_regions
 from hvd_nowcast.regions.folder import FAILURES, FARM, ModelOutcome, Plan, RegionsFolder
 from hvd_nowcast.regions.transfer import ALIGNED, serving_model
-from hvd_nowcast.report.html import STYLE, figure, missing
+from hvd_nowcast.report.html import STYLE, figure, missing, number, table
 from hvd_nowcast.shards.writer import atomic_output
 
 SCORES = "scores.json"
@@ -73,17 +73,17 @@ def region_rows(
 ) -> tuple[list[str], list[list[object]]]:
     """Header and rows of the table of regions, of the scheme that serves."""
     planned = plan.by_name()
-    numbers = {number: row for row, number in enumerate(plan.numbers)}
+    rows_of = {place: row for row, place in enumerate(plan.numbers)}
     rows: list[list[object]] = []
-    for number, region in enumerate(plan.regions):
-        problem = plan.descriptions[number].problem
+    for place, region in enumerate(plan.regions):
+        problem = plan.descriptions[place].problem
         if problem is not None:
             rows.append([region.name, None, f"no model: {problem}", None, None, None, None])
             continue
         name = serving_model(plan.serving, region.name, planned)
         outcome = outcomes.get(name)
         source = planned[name].source or "scratch"
-        cluster = int(plan.grouping.similar.label[numbers[number]])
+        cluster = int(plan.grouping.similar.label[rows_of[place]])
         found = (
             [None, None, None]
             if outcome is None
@@ -185,17 +185,11 @@ def _known(value: float) -> float | None:
 
 
 def _html_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    def cell(value: object) -> str:
-        if value is None:
-            return "–"
-        return f"{value:.3f}" if isinstance(value, float) else escape(str(value))
+    return table(header, [list(map(_cell, row)) for row in rows])
 
-    head = "".join(f"<th>{escape(name)}</th>" for name in header)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{cell(value)}</td>" for value in row) + "</tr>" for row in rows
-    )
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<div class="wide">{table}</div>'
+
+def _cell(value: object) -> str:
+    return number(value) if value is None or isinstance(value, float) else str(value)
 
 
 def _skill(folder: RegionsFolder) -> str:

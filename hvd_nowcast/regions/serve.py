@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from hvd_nowcast.regions.folder import Plan, RegionsFolder
 from hvd_nowcast.regions.similarity import space_distances
 from hvd_nowcast.regions.transfer import serving_model
 from hvd_nowcast.shards.scene import squares
-from hvd_nowcast.training.run_folder import RunFolder
+from hvd_nowcast.training.run_folder import RunFolder, TaskConfig
 
 Array = NDArray[np.float32]
 
@@ -75,6 +75,25 @@ def nearest_owner(plan: Plan, owners: list[int]) -> list[int]:
     """Number of the nearest region with a model, for each region."""
     distance = space_distances(plan.descriptions)[:, owners]
     return [owners[place] for place in distance.argmin(1)]
+
+
+def first_run(served: Sequence[ServedRegion], kind: type[TaskConfig]) -> Path:
+    """Run folder of the first region, whose network is that of all.
+
+    Raises
+    ------
+    RunFolderError
+        When it is of another task.
+    """
+    run = RunFolder(served[0].weights.parents[1], writable=False)
+    run.config_of(kind)
+    return run.path
+
+
+def domain_shape(folder: RegionsFolder) -> tuple[int, int]:
+    """Rows and columns that the regions were cut out of."""
+    rows, columns = folder.domain.read_json("data.json")["grid_shape"]
+    return rows, columns
 
 
 def joint_fingerprint(served: Iterable[ServedRegion]) -> str:
@@ -154,10 +173,8 @@ def load_regional_nowcast(path: Path) -> RegionalNowcast:
     """
     folder = RegionsFolder(path)
     served = served_regions(folder)
-    run = RunFolder(served[0].weights.parents[1], writable=False)
-    run.config_of(NowcastConfig)
-    rows, columns = folder.domain.read_json("data.json")["grid_shape"]
-    return RegionalNowcast(Predictor.load(run.path), served, (rows, columns))
+    run = first_run(served, NowcastConfig)
+    return RegionalNowcast(Predictor.load(run), served, domain_shape(folder))
 
 
 class RegionalFlood(FloodPredictor):
@@ -175,9 +192,7 @@ class RegionalFlood(FloodPredictor):
             When it is none, or has no model yet.
         """
         served = served_regions(RegionsFolder(run_folder))
-        first = RunFolder(served[0].weights.parents[1], writable=False)
-        first.config_of(FloodConfig)
-        alone = FloodPredictor.load(first.path, shards)
+        alone = FloodPredictor.load(first_run(served, FloodConfig), shards)
         many = cls(alone.config, alone.data, alone.network, joint_fingerprint(served))
         many._served = {str(part.region.gauge): part.weights for part in served}
         return many
@@ -211,13 +226,10 @@ class RegionalLandcover(LandcoverPredictor):
         """
         folder = RegionsFolder(run_folder)
         served = served_regions(folder)
-        first = RunFolder(served[0].weights.parents[1], writable=False)
-        first.config_of(LandcoverConfig)
-        one = LandcoverPredictor.load(first.path)
+        one = LandcoverPredictor.load(first_run(served, LandcoverConfig))
         fingerprint = joint_fingerprint(served)
         many = cls(one.config, one.classes, one.scaling, one._network, fingerprint)
-        rows, columns = folder.domain.read_json("data.json")["grid_shape"]
-        many._served, many._shape = served, (rows, columns)
+        many._served, many._shape = served, domain_shape(folder)
         return many
 
     def map(self, scene: Windows, shape: tuple[int, int], hidden: Iterable[str] = ()) -> ClassMap:

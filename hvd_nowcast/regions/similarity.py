@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -164,12 +163,3 @@ def aligned_blocks(source: Array, others: Sequence[Array], share: float) -> NDAr
     chosen = np.zeros(len(source), bool)
     chosen[np.argsort(unlike, kind="stable")[: max(1, round(share * len(source)))]] = True
     return chosen
-
-
-def describe_table(descriptions: Sequence[Description]) -> dict[str, list[Any]]:
-    """Features as columns, ready for JSON."""
-    names = list(descriptions[0].features) if descriptions else []
-    return {
-        name: [d.features[name] if np.isfinite(d.features[name]) else None for d in descriptions]
-        for name in names
-    }

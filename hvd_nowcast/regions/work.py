@@ -16,7 +16,7 @@ from hvd_nowcast.regions.folder import OUTCOME, ModelOutcome, Plan, RegionsFolde
 from hvd_nowcast.regions.scores import Scorer
 from hvd_nowcast.regions.transfer import PlannedModel, model_config
 from hvd_nowcast.training.bench import Bench
-from hvd_nowcast.training.checkpoint import assign_arrays, fingerprint, load_arrays
+from hvd_nowcast.training.checkpoint import fingerprint, load_weights
 from hvd_nowcast.training.loop import TrainingRun
 from hvd_nowcast.training.run_folder import RunFolder
 
@@ -94,8 +94,7 @@ def train_model(path: str, name: str) -> dict[str, Any]:
     watch = _Watch()
     final = _train(place, model, run)
     seconds, processor_seconds = watch.read()
-    arrays, facts = load_arrays(run.best_weights)
-    assign_arrays(arrays, run.best_weights, place.bench.task.model)
+    load_weights(run.best_weights, place.bench.task.model)
     if model.region is None:
         place.bench.task.turn_to(place.plan.usable[0])
     score = place.scorer.score()

@@ -61,14 +61,20 @@ def number(value: float | None) -> str:
 
 def value_table(title: str, head: Sequence[str], rows: Mapping[str, Sequence[float | None]]) -> str:
     """A table of numbers with a title, a row for each name."""
-    cells = "".join(f"<th>{escape(name)}</th>" for name in head)
+    cells = [[name, *map(number, values)] for name, values in rows.items()]
+    return f"<h3>{escape(title)}</h3>{table(['', *head], cells)}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose rows are named by their first cell."""
+    titles = "".join(f"<th>{escape(name)}</th>" for name in head)
     body = "".join(
-        f"<tr><th>{escape(name)}</th>{''.join(f'<td>{number(v)}</td>' for v in values)}</tr>"
-        for name, values in rows.items()
+        f"<tr><th>{escape(name)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+        for name, *cells in rows
     )
     return (
-        f'<h3>{escape(title)}</h3><div class="wide"><table><thead><tr><th></th>{cells}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
+        f'<div class="wide"><table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>'
+        "</div>"
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import dacite
 import numpy as np
 
+from hvd_nowcast.reference_time import time_stamp
 from hvd_nowcast.shards.scene import squares
 
 # More would leave the progress bar where it is for too long.
@@ -107,5 +108,4 @@ def tile_corners(shape: tuple[int, int], side: int) -> dict[str, tuple[int, int]
 
 def forecast_names(times: Sequence[np.datetime64]) -> dict[str, str]:
     """Result file of each forecast of an archive, with its reference time."""
-    names = [str(time.astype("datetime64[s]")) for time in times]
-    return {f"{name.replace(':', '').replace('-', '')}.nc": name for name in names}
+    return {f"{time_stamp(time)}.nc": str(time.astype("datetime64[s]")) for time in times}

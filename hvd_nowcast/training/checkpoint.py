@@ -84,6 +84,19 @@ def load_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         raise CheckpointError(f"{path}: not a readable checkpoint: {problem}") from problem
 
 
+def load_weights(path: Path, model: keras.Model) -> dict[str, Any]:
+    """Fill a model from a file of weights, and return the facts beside it.
+
+    Raises
+    ------
+    CheckpointError
+        When the file is damaged, or of another network; nothing is assigned then.
+    """
+    arrays, facts = load_arrays(path)
+    assign_arrays(arrays, path, model)
+    return facts
+
+
 def assign_arrays(
     arrays: dict[str, NDArray[Any]],
     path: Path,

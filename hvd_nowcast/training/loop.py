@@ -27,7 +27,7 @@ from hvd_nowcast.training.checkpoint import (
     CheckpointFolder,
     assign_arrays,
     fingerprint,
-    load_arrays,
+    load_weights,
     save_arrays,
     variable_arrays,
 )
@@ -397,8 +397,7 @@ class TrainingRun:
         if not (self._run.writable and self._run.best_weights.exists()):
             return
         newest = variable_arrays(self._model)
-        arrays, facts = load_arrays(self._run.best_weights)
-        assign_arrays(arrays, self._run.best_weights, self._model)
+        facts = load_weights(self._run.best_weights, self._model)
         if self._task.polish():
             save_arrays(self._run.best_weights, variable_arrays(self._model), facts)
         assign_arrays(newest, self._run.best_weights, self._model)

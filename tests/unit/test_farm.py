@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -15,8 +16,36 @@ from hvd_nowcast.parallel.job_queue import (
     JobQueue,
     Outcome,
     ideal_seconds,
-    listed_seconds,
 )
+
+
+def listed_seconds(
+    jobs: Sequence[FarmJob], seconds: Mapping[str, float], speeds: Sequence[float]
+) -> float:
+    """How long the farm takes for jobs of known length, if handing out costs nothing.
+
+    Parameters
+    ----------
+    jobs, seconds, speeds
+        As of `ideal_seconds`.
+    """
+    queue = JobQueue(jobs)
+    free = [0.0] * len(speeds)
+    running: list[tuple[float, int, str]] = []
+    now = 0.0
+    while not queue.done:
+        idle = [r for r in range(len(speeds)) if free[r] <= now]
+        for rank in idle:
+            name = queue.take()
+            if name is None:
+                break
+            free[rank] = now + seconds[name] / speeds[rank]
+            running.append((free[rank], rank, name))
+        now, _, name = min(running)
+        running.remove(min(running))
+        queue.succeed(name, {})
+    return now
+
 
 FAMILY = [
     FarmJob("source", turn=0, cost=3.0),

@@ -24,6 +24,7 @@ from hvd_nowcast.config import (
 from hvd_nowcast.errors import ConfigError, InputError, RunFolderError
 from hvd_nowcast.loader.landcover import LabelledPatches, fit_band_scaling
 from hvd_nowcast.parallel.communicator import SingleProcess
+from hvd_nowcast.regions.scores import Scorer
 from hvd_nowcast.regions.segment import cut_grid
 from hvd_nowcast.regions.serve import RegionalNowcast, ServedRegion, blending_weight
 from hvd_nowcast.shards.build import build_shards
@@ -36,6 +37,7 @@ from hvd_nowcast.training.bench import Bench
 from hvd_nowcast.training.checkpoint import load_arrays
 from hvd_nowcast.training.flood import FloodTask
 from hvd_nowcast.training.loop import TrainingRun
+from hvd_nowcast.training.nowcast import open_nowcast
 from hvd_nowcast.training.run_folder import RunFolder
 from tests.unit.made_scene import write_scene_file
 from tests.unit.test_flood import make_config as flood_config
@@ -103,6 +105,19 @@ def test_a_bench_gives_what_separate_runs_give_in_any_order(
     assert on_bench["fingerprint"] == alone["fingerprint"]
     assert again["fingerprint"] == first.read_json("final.json")["fingerprint"]
     assert again["fingerprint"] != alone["fingerprint"]
+
+
+def test_a_model_that_is_shown_moved_frames_is_scored(base: NowcastConfig, tmp_path: Path) -> None:
+    pytest.importorskip("cv2", reason="OpenCV is not installed: launch/setup.sh brings it")
+    config = replace(base, model=replace(base.model, advection=True), region=WEST)
+    run = RunFolder(tmp_path / "run")
+    run.start(config)
+    task = open_nowcast(config, run)
+    score = Scorer(task, 3).score("validation")
+    task.close()
+    assert np.isfinite(score.loss)
+    good, every = score.counts
+    assert 0 < good <= every
 
 
 def test_frozen_layers_stay_and_the_others_move(

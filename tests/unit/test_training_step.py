@@ -40,7 +40,7 @@ def make_batch(samples: int = 4, seed: int = 0, missing: float = 0.2) -> Batch:
 
 def encode(batch: Batch) -> tf.Tensor:
     """These tests stack a batch's fields where the program has stored codes."""
-    return tf.concat(batch, -1)
+    return tf.concat([batch.inputs, batch.valid_inputs, batch.target, batch.weight], -1)
 
 
 def decode(codes: tf.Tensor) -> Batch:
