@@ -9,7 +9,7 @@ from hvd_nowcast.config.sections import PRECISIONS, Sections
 
 NORMALISATIONS = ("none", "group", "layer")
 ACTIVATIONS = ("relu", "silu", "gelu")
-ERRORS = ("mse", "mae")
+ERRORS = ("mse", "mae", "crps")
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,9 @@ class ModelSection:
     advection
         Show the model the newest frame moved on along the motion of the rain to each lead time,
         and let it choose for each pixel and lead time between that and the frame itself.
+    noise
+        Channels of random noise the model is shown: each draw of them gives another member of an
+        ensemble. 0 makes one forecast; needs ``loss.error: crps`` otherwise.
     precision
         ``float32``; ``mixed_bfloat16``, which computes in half the bytes and keeps the weights in
         float32; or ``float64``, for proofs.
@@ -121,6 +124,7 @@ class ModelSection:
     residual: bool = True
     mask_channel: bool = True
     advection: bool = False
+    noise: int = 0
     precision: str = "float32"
 
     def __post_init__(self) -> None:
@@ -131,6 +135,7 @@ class ModelSection:
         )
         require(self.stem in (1, 2, 4), "model.stem must be 1, 2 or 4")
         require(self.residual or not self.advection, "model.advection needs model.residual")
+        require(self.noise >= 0, "model.noise must not be negative")
         choice("model.normalisation", self.normalisation, NORMALISATIONS)
         choice("model.activation", self.activation, ACTIVATIONS)
         choice("model.precision", self.precision, PRECISIONS)
@@ -147,7 +152,8 @@ class LossSection:
     Attributes
     ----------
     error
-        ``mse`` or ``mae`` of the scaled field.
+        ``mse`` or ``mae`` of the scaled field, or ``crps``, the continuous ranked probability
+        score of an ensemble.
     rain_weight
         Each pixel's error is multiplied by ``1 + rain_weight * min(R, rain_weight_limit)``, with
         R the observed value in physical units; 0 weights all pixels alike.
@@ -170,6 +176,11 @@ class LossSection:
         """Check the values."""
         choice("loss.error", self.error, ERRORS)
         require(
+            self.error != "crps" or (not self.rain_weight and not self.exceedance),
+            "loss.error crps needs loss.rain_weight 0 and loss.exceedance 0: weighted by what "
+            "came, it would reward forecasts that are not honest",
+        )
+        require(
             min(self.rain_weight, self.rain_weight_limit, self.exceedance) >= 0,
             "loss: weights must not be negative",
         )
@@ -190,6 +201,11 @@ class NowcastConfig(Sections):
         require(
             not self.model.advection or self.data.frames_in >= 2,
             "model.advection needs data.frames_in of 2 or more: motion is between frames",
+        )
+        require(
+            (self.model.noise > 0) == (self.loss.error == "crps"),
+            "model.noise above 0 and loss.error crps need each other: the noise makes the members "
+            "of an ensemble, and only crps keeps them different",
         )
         multiple = self.model.stem * 2 ** len(self.model.filters)
         require(

@@ -31,7 +31,12 @@ class CodeTable:
 
     def __call__(self, codes: tf.Tensor) -> tf.Tensor:
         """Values in float32, `MISSING` where there is none."""
-        return tf.gather(tf.constant(self._values), tf.cast(codes, tf.int32))
+        return look_up(self._values, codes)
+
+
+def look_up(values: NDArray[np.float32], codes: tf.Tensor) -> tf.Tensor:
+    """Value of each code in float32."""
+    return tf.gather(tf.constant(values), tf.cast(codes, tf.int32))
 
 
 def valid_pixels(values: tf.Tensor) -> tf.Tensor:

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from hvd_nowcast.config import DataSection
 from hvd_nowcast.loader.assignment import SampleOrder
-from hvd_nowcast.loader.decoding import CodeTable, valid_pixels
+from hvd_nowcast.loader.decoding import CodeTable, look_up, valid_pixels
 from hvd_nowcast.loader.motion import CodeExtrapolation, Part, take_part
+from hvd_nowcast.loader.noise import correlated_noise, noise_codes, noise_table
 from hvd_nowcast.loader.read_ahead import read_ahead
 from hvd_nowcast.loader.region import CodeReader
 from hvd_nowcast.loader.scaling import Scaling, scaled_table
@@ -29,6 +30,8 @@ from hvd_nowcast.shards.schema import Codes, Packing
 Take = Callable[[Codes, Part | None], Codes]
 
 CROP_CANDIDATES = 4
+# Members of an ensemble that a training compares: the fewest that a spread can be told from.
+TRAINING_MEMBERS = 2
 # Share of wet pixels from which more rain makes a sample no more worth drawing.
 WIDESPREAD = 0.2
 
@@ -49,6 +52,9 @@ class Batch(NamedTuple):
     moved, valid_moved
         The newest frame moved on to each lead time and where that is known, shape (b, y, x,
         frames_out) both; None for a model without advection.
+    noise
+        What makes the members of an ensemble differ, shape (b, y, x, members * channels); None
+        for a model without noise.
     """
 
     inputs: tf.Tensor
@@ -57,12 +63,23 @@ class Batch(NamedTuple):
     weight: tf.Tensor
     moved: tf.Tensor | None = None
     valid_moved: tf.Tensor | None = None
+    noise: tf.Tensor | None = None
+
+    @property
+    def members(self) -> int:
+        """How often each sample is given to the model, with other noise every time."""
+        return 1 if self.noise is None else TRAINING_MEMBERS
 
     @property
     def seen(self) -> list[tf.Tensor]:
-        """What the model is given."""
+        """What the model is given: all samples, once for each member."""
         seen = [self.inputs, self.valid_inputs]
-        return seen if self.moved is None else [*seen, self.moved, self.valid_moved]
+        if self.moved is not None:
+            seen += [self.moved, self.valid_moved]
+        if self.noise is None:
+            return seen
+        noise = tf.concat(tf.split(self.noise, self.members, -1), 0)
+        return [*(tf.tile(one, [self.members, 1, 1, 1]) for one in seen), noise]
 
 
 class WindowReader:
@@ -175,6 +192,8 @@ class BatchDecoder:
         How the frames of a window are divided.
     advection
         Whether there are moved frames between them.
+    noise
+        Channels of noise of each member; its codes are behind them.
     """
 
     def __init__(
@@ -184,20 +203,29 @@ class BatchDecoder:
         frames_in: int,
         frames_out: int,
         advection: bool = False,
+        noise: int = 0,
     ) -> None:
         self._table = CodeTable(scaled_table(scaling, packing))
         self._split = [frames_in, frames_out if advection else 0, frames_out]
+        self._noise = noise_table(packing.dtype) if noise else None
 
     def __call__(self, codes: tf.Tensor) -> Batch:
         """Decode codes of shape (b, t, y, x); frames come last in the batch."""
         # Only float32 from here on: of other types TensorFlow complains on many processors.
-        frames = tf.transpose(self._table(codes), (0, 2, 3, 1))
+        frames = _channels_last(self._table(codes[:, : sum(self._split)]))
         seen, moved, wanted = tf.split(frames, self._split, axis=-1)
         valid_inputs = tf.reduce_min(valid_pixels(seen), -1, keepdims=True)
         batch = Batch(tf.nn.relu(seen), valid_inputs, tf.nn.relu(wanted), valid_pixels(wanted))
-        if not self._split[1]:
-            return batch
-        return batch._replace(moved=tf.nn.relu(moved), valid_moved=valid_pixels(moved))
+        if self._split[1]:
+            batch = batch._replace(moved=tf.nn.relu(moved), valid_moved=valid_pixels(moved))
+        if self._noise is not None:
+            noise = look_up(self._noise, codes[:, sum(self._split) :])
+            batch = batch._replace(noise=_channels_last(noise))
+        return batch
+
+
+def _channels_last(frames: tf.Tensor) -> tf.Tensor:
+    return tf.transpose(frames, (0, 2, 3, 1))
 
 
 class CodeBatches:
@@ -217,6 +245,8 @@ class CodeBatches:
         Frame sides are padded to a multiple of this, with missing pixels.
     advection
         Whether the newest frame, moved on to each lead time, follows those that are seen.
+    noise
+        Channels of noise of each of `TRAINING_MEMBERS`, behind all frames.
     """
 
     def __init__(
@@ -227,9 +257,11 @@ class CodeBatches:
         wet_threshold: float,
         multiple: int,
         advection: bool = False,
+        noise: int = 0,
     ) -> None:
         self._section = section
-        self._frames = section.frames_in + (1 + advection) * section.frames_out
+        self._noise = TRAINING_MEMBERS * noise
+        self._frames = section.frames_in + (1 + advection) * section.frames_out + self._noise
         self._take: Take = take_part
         if advection:
             self._take = CodeExtrapolation(
@@ -273,8 +305,7 @@ class CodeBatches:
                 windows = order.batch(global_batch, step)[part]
                 numbers = np.arange(step * global_batch, (step + 1) * global_batch)[part]
                 for window, number in zip(windows, numbers, strict=True):
-                    sample = self._training_sample(reader.read(int(window)), seed, int(number))
-                    yield pad_codes(sample, *self._sample_shape, self._packing.fill)
+                    yield self._training_sample(reader.read(int(window)), seed, int(number))
 
         return read_ahead(samples, size)
 
@@ -286,7 +317,8 @@ class CodeBatches:
         def samples() -> Iterator[Codes]:
             for window in windows:
                 codes = self._take(reader.read(int(window)), None)
-                yield pad_codes(codes, *self._frame_shape, self._packing.fill)
+                generator = np.random.default_rng((2, window))
+                yield self._complete(codes, self._frame_shape, generator)
 
         return read_ahead(samples, batch)
 
@@ -304,7 +336,18 @@ class CodeBatches:
         generator = np.random.default_rng((seed, 1, number))
         section = self._section
         crop, flips = section.crop, section.flips
-        return cut_sample(codes, generator, crop, flips, self._wet_codes, self._take)
+        sample = cut_sample(codes, generator, crop, flips, self._wet_codes, self._take)
+        return self._complete(sample, self._sample_shape, generator)
+
+    def _complete(
+        self, codes: Codes, shape: tuple[int, int], generator: np.random.Generator
+    ) -> Codes:
+        """Frames padded to a shape, and noise behind them."""
+        codes = pad_codes(codes, *shape, self._packing.fill)
+        if not self._noise:
+            return codes
+        noise = correlated_noise(generator, self._noise, shape)
+        return np.concatenate([codes, noise_codes(noise, self._packing.dtype)])
 
     def _empty_batches(self, count: int) -> Iterator[tf.Tensor]:
         empty = tf.zeros((0, self._frames, *self._sample_shape), self._packing.dtype)

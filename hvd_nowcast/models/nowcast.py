@@ -42,7 +42,7 @@ def build_nowcast(section: ModelSection, frames_in: int, frames_out: int) -> ker
         From ``[inputs (b, y, x, frames_in), valid_inputs (b, y, x, 1)]`` to scaled frames
         ``(b, y, x, frames_out)``, for any y and x that are multiples of `size_multiple`. With
         advection also from the moved frames and where they are known, each of the shape of what
-        comes out.
+        comes out; with noise also from that, (b, y, x, noise).
     """
     with layer_precision(section.precision):
         return _build(section, frames_in, frames_out)
@@ -53,9 +53,12 @@ def _build(section: ModelSection, frames_in: int, frames_out: int) -> keras.Mode
     valid = keras.Input((None, None, 1), name="valid")
     seen = layers.Concatenate(name="seen")([frames, valid]) if section.mask_channel else frames
     moved = [keras.Input((None, None, frames_out), name=name) for name in ("moved", "valid_moved")]
-    shown = layers.Concatenate(name="shown")([seen, *moved]) if section.advection else seen
+    moved = moved if section.advection else []
+    noise = [keras.Input((None, None, section.noise), name="noise")] if section.noise else []
+    shown = _joined("shown", [seen, *moved, *noise])
     features = _decoder(section, *_encoder(section, _fold(section, shown)))
-    features = _unfold(section, features, seen)
+    features = _unfold(section, features, _joined("sharp", [seen, *noise]))
+    inputs = [frames, valid, *moved, *noise]
     # A residual network starts as what it adds to: zero change.
     start = "zeros" if section.residual else "glorot_uniform"
     # What comes out is never of lower precision than the data.
@@ -68,14 +71,18 @@ def _build(section: ModelSection, frames_in: int, frames_out: int) -> keras.Mode
 
     change = last_convolution("frames_out")
     if not section.residual:
-        return keras.Model([frames, valid], change, name="nowcast")
+        return keras.Model(inputs, change, name="nowcast")
     last = _LastFrame(dtype=exact, name="last_frame")(frames)
-    if not section.advection:
+    if section.advection:
+        trust = last_convolution("trust")
+        forecast = _Advected(dtype=exact, name="forecast")([change, last, trust, *moved])
+    else:
         forecast = layers.Add(dtype=exact, name="forecast")([change, last])
-        return keras.Model([frames, valid], forecast, name="nowcast")
-    trust = last_convolution("trust")
-    forecast = _Advected(dtype=exact, name="forecast")([change, last, trust, *moved])
-    return keras.Model([frames, valid, *moved], forecast, name="nowcast")
+    return keras.Model(inputs, forecast, name="nowcast")
+
+
+def _joined(name: str, parts: list[keras.KerasTensor]) -> keras.KerasTensor:
+    return parts[0] if len(parts) == 1 else layers.Concatenate(name=name)(parts)
 
 
 class _Advected(layers.Layer):

@@ -16,6 +16,7 @@ from hvd_nowcast.loader.motion import (
     extrapolate,
     grey_levels,
 )
+from hvd_nowcast.loader.noise import correlated_noise
 from hvd_nowcast.loader.pipeline import round_up
 from hvd_nowcast.loader.scaling import Scaling, scaling_from_dict
 from hvd_nowcast.models.nowcast import build_nowcast, size_multiple
@@ -25,6 +26,8 @@ from hvd_nowcast.training.run_folder import RunFolder
 
 Array = NDArray[np.float32]
 
+# Of them the forecast of a model of ensembles is made, where one forecast is wanted.
+MEMBERS = 10
 # A frame up to this side is predicted whole; a larger one in overlapping tiles, so that memory
 # does not grow with the frame.
 TILE = 768
@@ -108,7 +111,7 @@ class Predictor:
         load_weights(path, self._model)
 
     def forecast(self, frames: Array) -> Array:
-        """Predict the frames that follow.
+        """Predict the frames that follow; an ensemble's median, where the model makes members.
 
         Parameters
         ----------
@@ -125,19 +128,63 @@ class Predictor:
         ValueError
             When the number of frames is not the model's.
         """
+        if self.makes_members:
+            middle: Array = np.median(list(self.members(frames, MEMBERS)), 0)
+            return middle
+        return self._forecast(self._shown(frames), None)
+
+    @property
+    def makes_members(self) -> bool:
+        """Whether the model is one of ensembles."""
+        return self.config.model.noise > 0
+
+    def members(self, frames: Array, count: int) -> Iterator[Array]:
+        """Predict the frames that follow, so many times, each as likely as the others.
+
+        The members of the same frames are always the same.
+
+        Parameters
+        ----------
+        frames
+            As of `forecast`.
+        count
+            How many members.
+
+        Yields
+        ------
+        numpy.ndarray
+            One member, of the shape of `forecast`.
+
+        Raises
+        ------
+        ValueError
+            When the number of frames is not the model's.
+        """
+        shown = self._shown(frames)
+        rows, columns = frames.shape[1:]
+        for member in range(count):
+            generator = np.random.default_rng(member)
+            noise = correlated_noise(generator, self.config.model.noise, (rows, columns))
+            yield self._forecast(shown, noise)
+
+    def _shown(self, frames: Array) -> Array:
+        """Frames, and the moved ones behind them."""
         if frames.ndim != 3 or len(frames) != self.frames_in:
             raise ValueError(
                 f"expected frames of shape ({self.frames_in}, y, x), got {frames.shape}"
             )
-        rows, columns = frames.shape[1:]
-        seen = np.concatenate([frames, self._moved(frames)])
+        return np.concatenate([frames, self._moved(frames)])
+
+    def _forecast(self, shown: Array, noise: Array | None) -> Array:
+        rows, columns = shown.shape[1:]
         total = np.zeros((self.frames_out, rows, columns), np.float32)
         weights = np.zeros((rows, columns), np.float32)
         multiple = size_multiple(self.config.model)
         for y in tile_slices(rows, TILE, OVERLAP, multiple):
             for x in tile_slices(columns, TILE, OVERLAP, multiple):
                 weight = edge_weight(y, rows, OVERLAP)[:, None] * edge_weight(x, columns, OVERLAP)
-                total[:, y, x] += weight * self._forecast_tile(seen[:, y, x])
+                part = None if noise is None else noise[:, y, x]
+                total[:, y, x] += weight * self._forecast_tile(shown[:, y, x], part)
                 weights[y, x] += weight
         return total / weights
 
@@ -148,25 +195,28 @@ class Predictor:
         images = grey_levels(frames[-MOTION_FRAMES:], QUANTITIES[self.quantity].wet_threshold)
         return extrapolate(frames[-1], estimate_motion(images), self.frames_out)
 
-    def _forecast_tile(self, seen: Array) -> Array:
+    def _forecast_tile(self, shown: Array, noise: Array | None) -> Array:
         """Forecast from frames, and from moved frames behind them where there are any."""
-        rows, columns = seen.shape[1:]
-        multiple = size_multiple(self.config.model)
-        pad = (
-            (0, 0),
-            (0, round_up(rows, multiple) - rows),
-            (0, round_up(columns, multiple) - columns),
-        )
-        # Mirrored rain is what the network was trained on; a border of missing pixels is not.
-        seen = np.pad(seen, pad, mode="reflect").transpose(1, 2, 0)[None]
+        rows, columns = shown.shape[1:]
+        seen = self._channels_last(shown)
         known = np.isfinite(seen).astype(np.float32)
         scaled = np.nan_to_num(self._scaling.forward(seen)).astype(np.float32)
         frames, moved = np.split(scaled, [self.frames_in], -1)
         valid, valid_moved = np.split(known, [self.frames_in], -1)
         inputs = [frames, valid.min(-1, keepdims=True)]
         inputs += [moved, valid_moved] if moved.shape[-1] else []
+        inputs += [] if noise is None else [self._channels_last(noise)]
         forecast = np.asarray(self._model(inputs, training=False))[0, :rows, :columns]
         return self._scaling.inverse(forecast).transpose(2, 0, 1).astype(np.float32)
+
+    def _channels_last(self, fields: Array) -> Array:
+        """Fields (t, y, x) as one sample (1, y, x, t) of a size that the network can halve."""
+        multiple = size_multiple(self.config.model)
+        sides = [(0, round_up(size, multiple) - size) for size in fields.shape[1:]]
+        # Mirrored rain is what the network was trained on; a border of missing pixels is not.
+        padded = np.pad(fields, [(0, 0), *sides], mode="reflect")
+        batch: Array = padded.transpose(1, 2, 0)[None]
+        return batch
 
 
 def tile_slices(size: int, tile: int, overlap: int, multiple: int) -> Iterator[slice]:

@@ -85,8 +85,7 @@ def _rain_counts(task: NowcastTask, batch: tf.Tensor) -> tf.Tensor:
     """Hits, and hits with misses and false alarms."""
     decoded = task.decoded(batch)
     limit = float(task.scaling.forward(np.array([RAIN_THRESHOLD]))[0])
-    outputs = task.model(decoded.seen, training=False)
-    forecast = tf.cast(outputs, tf.float32)
+    forecast = tf.cast(tf.reduce_mean(task.forecast(decoded), 0), tf.float32)
     seen = decoded.weight > 0
     said, came = (forecast >= limit) & seen, (decoded.target >= limit) & seen
     counts = tf.stack([tf.math.count_nonzero(said & came), tf.math.count_nonzero(said | came)])

@@ -8,6 +8,9 @@ import tensorflow as tf
 from hvd_nowcast.config import LossSection
 from hvd_nowcast.loader.scaling import LinearScaling, Scaling
 
+# Share of the spread that is told from it without bias, after Lang et al. 2024
+# (doi:10.48550/arXiv.2412.15832); with all of it, two members may drift apart unpunished.
+FAIRNESS = 0.95
 # Slope of the soft threshold in scaled units: from 12 % to 88 % within 0.27.
 EXCEEDANCE_STEEPNESS = 15.0
 
@@ -18,6 +21,10 @@ class NowcastLoss:
     Every term is a sum over pixels, so the loss of a batch is the same however the batch is
     divided over ranks. The exceedance term is the soft count of misses and false alarms, the
     numerator of ``1 - CSI = (misses + false alarms) / (hits + misses + false alarms)``.
+
+    The continuous ranked probability score of members x and observation y is ``mean |x - y| -
+    mean |x - x'| / 2`` over pairs of members (Gneiting and Raftery 2007,
+    doi:10.1198/016214506000001437).
 
     Parameters
     ----------
@@ -36,13 +43,15 @@ class NowcastLoss:
 
         Parameters
         ----------
-        forecast, target
-            Scaled fields, shape (b, y, x, frames_out).
-        weight
-            1 where the target has data, same shape.
+        forecast
+            Scaled fields of the members, shape (members, b, y, x, frames_out).
+        target, weight
+            Scaled field, and 1 where it has data, shape (b, y, x, frames_out).
         """
         difference = forecast - target
         loss = tf.square(difference) if self._section.error == "mse" else tf.abs(difference)
+        if self._section.error == "crps":
+            return tf.reduce_sum(weight * (tf.reduce_mean(loss, 0) - _half_spread(forecast)))
         if self._section.rain_weight:
             loss *= self._rain_weight(target)
         if self._section.exceedance:
@@ -62,6 +71,14 @@ class NowcastLoss:
             probability = tf.sigmoid(EXCEEDANCE_STEEPNESS * (forecast - level))
             count += observed * (1 - probability) + (1 - observed) * probability
         return count / len(self._section.thresholds)
+
+
+def _half_spread(members: tf.Tensor) -> tf.Tensor:
+    """Half the mean difference of two members, shape (b, y, x, frames_out)."""
+    count = members.shape[0]
+    pairs = tf.abs(members[:, None] - members[None])
+    fair = (1 - (1 - FAIRNESS) / count) / (2 * count * (count - 1))
+    return fair * tf.reduce_sum(pairs, (0, 1))
 
 
 def _physical(scaling: Scaling, scaled: tf.Tensor) -> tf.Tensor:

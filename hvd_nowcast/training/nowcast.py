@@ -72,7 +72,12 @@ class NowcastTask:
         self._config, self._folder, self._manifest, self._pool = config, folder, manifest, pool
         self._training = training
         self._decode = BatchDecoder(
-            manifest.packing, scaling, data.frames_in, data.frames_out, config.model.advection
+            manifest.packing,
+            scaling,
+            data.frames_in,
+            data.frames_out,
+            config.model.advection,
+            config.model.noise,
         )
         self._loss = NowcastLoss(config.loss, scaling)
         self.scaling = scaling
@@ -113,6 +118,7 @@ class NowcastTask:
             wet_threshold,
             size_multiple(self._config.model),
             self._config.model.advection,
+            self._config.model.noise,
         )
 
     def _windows(self, split: str) -> WindowIndex:
@@ -145,7 +151,7 @@ class NowcastTask:
     def forward(self, batch: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """Loss sum and valid pixels of stored codes (b, t, y, x), see `Task`."""
         decoded = self._decode(batch)
-        forecast = self.model(decoded.seen, training=training)
+        forecast = self.forecast(decoded, training)
         target, weight = (tf.cast(x, forecast.dtype) for x in (decoded.target, decoded.weight))
         loss_sum = self._loss(forecast, target, weight)
         return loss_sum / self.planned_targets, tf.reduce_sum(weight) / self.planned_targets
@@ -166,6 +172,11 @@ class NowcastTask:
         windows = WindowReader(self._windows(split), self._frames)
         numbers = rank_part(len(windows.index), limit, 0, 1)
         return self._batches.evaluation(windows, numbers, VALIDATION_BATCH)
+
+    def forecast(self, decoded: Batch, training: bool = False) -> tf.Tensor:
+        """Scaled forecast of every member, shape (members, b, y, x, frames_out)."""
+        forecast = self.model(decoded.seen, training=training)
+        return tf.stack(tf.split(forecast, decoded.members))
 
     def decoded(self, batch: tf.Tensor) -> Batch:
         """Scaled frames of stored codes."""

@@ -34,7 +34,7 @@ WET = (np.arange(65536) > 0) & (np.arange(65536) != FILL)
 
 
 def make(
-    folder: Path, crop: int | None = None, flips: bool = False
+    folder: Path, crop: int | None = None, flips: bool = False, noise: int = 0
 ) -> tuple[WindowReader, CodeBatches, BatchDecoder]:
     manifest = Manifest.load(folder)
     index = build_index(manifest, "train", FRAMES_IN, FRAMES_OUT)
@@ -43,8 +43,8 @@ def make(
     )
     return (
         WindowReader(index, ReaderPool(folder)),
-        CodeBatches(section, manifest.packing, manifest.grid.shape, 0.1, 16),
-        BatchDecoder(manifest.packing, SCALING, FRAMES_IN, FRAMES_OUT),
+        CodeBatches(section, manifest.packing, manifest.grid.shape, 0.1, 16, noise=noise),
+        BatchDecoder(manifest.packing, SCALING, FRAMES_IN, FRAMES_OUT, noise=noise),
     )
 
 
@@ -72,11 +72,12 @@ def test_evaluation_batches_are_the_source_frames(synthetic_shards: Path) -> Non
     assert not batch.inputs.numpy()[:, 40:].any()
 
 
+@pytest.mark.parametrize("noise", [0, 1])
 @pytest.mark.parametrize("shares", [(6,), (4, 2), (1, 5), (0, 6), (2, 2, 2)])
 def test_ranks_together_see_the_batch_of_one_process(
-    synthetic_shards: Path, shares: tuple[int, ...]
+    synthetic_shards: Path, shares: tuple[int, ...], noise: int
 ) -> None:
-    reader, batches, _ = make(synthetic_shards, crop=16, flips=True)
+    reader, batches, _ = make(synthetic_shards, crop=16, flips=True, noise=noise)
     whole = [b.numpy() for b in batches.training(reader, 7, 6, slice(0, 6), range(3))]
     parts = []
     for rank, share in enumerate(shares):
@@ -85,6 +86,22 @@ def test_ranks_together_see_the_batch_of_one_process(
             parts.append([b.numpy() for b in batches.training(reader, 7, 6, part, range(3))])
     for step, expected in enumerate(whole):
         np.testing.assert_array_equal(np.concatenate([part[step] for part in parts]), expected)
+
+
+def test_members_are_shown_the_same_frames_and_other_noise(synthetic_shards: Path) -> None:
+    reader, batches, decode = make(synthetic_shards, crop=16, noise=3)
+    (codes,) = batches.training(reader, 1, 2, slice(0, 2), range(1))
+    plain_reader, plain, plain_decode = make(synthetic_shards, crop=16)
+    (plain_codes,) = plain.training(plain_reader, 1, 2, slice(0, 2), range(1))
+    batch, expected = decode(codes), plain_decode(plain_codes)
+    np.testing.assert_array_equal(batch.target.numpy(), expected.target.numpy())
+    frames, valid, noise = (one.numpy() for one in batch.seen)
+    assert noise.shape == (4, 16, 16, 3)
+    for member in (slice(0, 2), slice(2, 4)):
+        np.testing.assert_array_equal(frames[member], expected.inputs.numpy())
+        np.testing.assert_array_equal(valid[member], expected.valid_inputs.numpy())
+    fields = noise.transpose(0, 3, 1, 2).reshape(12, -1)
+    assert len(np.unique(fields[:, 0])) == 12
 
 
 def test_a_resumed_stream_goes_on_where_it_stopped(synthetic_shards: Path) -> None:

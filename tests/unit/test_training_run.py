@@ -203,9 +203,10 @@ def test_a_trained_run_predicts(finished: RunFolder) -> None:
         "model.precision=mixed_bfloat16",
         "model.mask_channel=false",
         "model.advection=true",
+        "model.noise=2,loss.error=crps,loss.rain_weight=0",
     ],
 )
 def test_every_option_trains(tmp_path: Path, override: str) -> None:
-    final = train(start(tmp_path / "run", override, "training.steps=2"))
+    final = train(start(tmp_path / "run", *override.split(","), "training.steps=2"))
     assert final["steps"] == 2
     assert np.isfinite(final["loss"])
