@@ -270,6 +270,13 @@ program.add_command(regions)
 @click.option("--split", default="test", show_default=True, help="Which part of them.")
 @click.option("--json", "json_file", type=INPUTS, help="Where the scores go.")
 @click.option("--every", default=60, show_default=True, help="Minutes between forecast starts.")
+@click.option(
+    "--members",
+    default=20,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Size of the ensembles, of a model with noise; 0 leaves them out.",
+)
 @click.option("--plot", type=INPUTS, help="Folder for figures; RUN/figures when left out.")
 def evaluate(
     run: Path,
@@ -277,17 +284,19 @@ def evaluate(
     split: str,
     json_file: Path | None,
     every: int,
+    members: int,
     plot: Path | None,
 ) -> None:
     """Score a run on a split beside the usual simpler models.
 
     \b
-    Nowcast: persistence and optical flow. Flood: persistence, a lagged linear model and an LSTM.
+    Nowcast: persistence and optical flow, and an ensemble beside that of pySTEPS.
+    Flood: persistence, a lagged linear model and an LSTM.
     Land cover: a random forest, and the model without each modality.
     """
     from hvd_nowcast.evaluate import evaluate_run
 
-    for line in evaluate_run(run, folder, split, every, json_file, plot):
+    for line in evaluate_run(run, folder, split, every, json_file, plot, members):
         console.say(line)
 
 
@@ -303,6 +312,11 @@ def evaluate(
     "--rain", multiple=True, type=INPUTS, help="Nowcast of the rain ahead, for a flood model."
 )
 @click.option("--time", "reference_time", default=None, help="Start here instead of the newest.")
+@click.option(
+    "--members",
+    type=click.IntRange(min=2),
+    help="How many forecasts an ensemble is made of.  [default: 20]",
+)
 @click.argument("more_inputs", nargs=-1, type=INPUTS)
 def forecast(
     run: Path,
@@ -314,6 +328,7 @@ def forecast(
     relation: str | None,
     rain: tuple[Path, ...],
     reference_time: str | None,
+    members: int | None,
     more_inputs: tuple[Path, ...],
 ) -> None:
     """Forecast from the newest files in any supported format.
@@ -327,7 +342,7 @@ def forecast(
 
     paths = [*inputs, *more_inputs]
     for line in forecast_run(
-        run, paths, out, format_name, variable, relation, reference_time, rain, plot
+        run, paths, out, format_name, variable, relation, reference_time, rain, plot, members
     ):
         console.say(line)
 

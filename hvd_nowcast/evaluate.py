@@ -12,6 +12,7 @@ from hvd_nowcast.config import FloodConfig, LandcoverConfig
 from hvd_nowcast.errors import MissingDependencyError, OutputError
 from hvd_nowcast.shards.writer import atomic_output
 from hvd_nowcast.training.run_folder import RunFolder
+from hvd_nowcast.verification.ensemble import MEMBERS
 from hvd_nowcast.verification.findings import Findings
 
 
@@ -22,6 +23,7 @@ def evaluate_run(
     every_minutes: int = 60,
     json_file: Path | None = None,
     figures: Path | None = None,
+    members: int = MEMBERS,
 ) -> Iterator[str]:
     """Evaluate a run: scores into ``RUN/scores.json``, figures into ``RUN/figures``.
 
@@ -39,6 +41,8 @@ def evaluate_run(
         Written as well.
     figures
         Another folder for the figures.
+    members
+        Of a nowcast that makes ensembles: their size.
 
     Yields
     ------
@@ -46,7 +50,7 @@ def evaluate_run(
         Lines for the screen: the score table, and where the files are.
     """
     run = Path(run_folder)
-    findings = _find(run, shards_folder, split, every_minutes)
+    findings = _find(run, shards_folder, split, every_minutes, members)
     yield findings.table
     for path in dict.fromkeys(path for path in (run / "scores.json", json_file) if path):
         write_scores(findings.scores, path)
@@ -74,7 +78,9 @@ def write_scores(scores: dict[str, Any], path: Path) -> None:
         aside.write_text(json.dumps(scores, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _find(run: Path, shards_folder: Path | None, split: str, every_minutes: int) -> Findings:
+def _find(
+    run: Path, shards_folder: Path | None, split: str, every_minutes: int, members: int
+) -> Findings:
     config = RunFolder(run, writable=False).config()
     if isinstance(config, FloodConfig):
         from hvd_nowcast.flood.evaluate import evaluate_flood
@@ -86,4 +92,4 @@ def _find(run: Path, shards_folder: Path | None, split: str, every_minutes: int)
         return evaluate_landcover(run, shards_folder, split)
     from hvd_nowcast.nowcast.evaluate import evaluate_nowcast
 
-    return evaluate_nowcast(run, shards_folder, split, every_minutes)
+    return evaluate_nowcast(run, shards_folder, split, every_minutes, members)

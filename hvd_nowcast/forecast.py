@@ -11,7 +11,7 @@ from hvd_nowcast.training.run_folder import RunFolder
 
 # Options that belong to each task.
 OPTIONS = {
-    "nowcast": ("--variable", "--relation", "--time"),
+    "nowcast": ("--variable", "--relation", "--time", "--members"),
     "flood": ("--time", "--rain"),
     "landcover": (),
 }
@@ -27,6 +27,7 @@ def forecast_run(
     reference_time: str | None = None,
     rain: Sequence[Path] = (),
     plot: Path | None = None,
+    members: int | None = None,
 ) -> Iterator[str]:
     """Forecast from the newest files, or map a scene, and write a CF netCDF file.
 
@@ -46,6 +47,8 @@ def forecast_run(
         Nowcasts that a flood model is given as the rain ahead.
     plot
         Folder for a picture.
+    members
+        Of a nowcast of ensembles: how many are drawn.
 
     Yields
     ------
@@ -64,6 +67,7 @@ def forecast_run(
         "--relation": relation,
         "--time": reference_time,
         "--rain": rain,
+        "--members": members,
     }
     for option, value in given.items():
         if value and option not in OPTIONS[task]:
@@ -74,16 +78,23 @@ def forecast_run(
     if task == "landcover":
         yield from _landcover(run, inputs, out, plot)
         return
-    from hvd_nowcast.nowcast.forecast import make_forecast
-    from hvd_nowcast.nowcast.predictor import Predictor
+    from hvd_nowcast.nowcast.forecast import MEMBERS, make_forecast
+    from hvd_nowcast.nowcast.predictor import EnsemblePredictor, Predictor
     from hvd_nowcast.regions.serve import load_regional_nowcast
 
     predictor = load_regional_nowcast(run) if many else Predictor.load(run)
-    yield str(make_forecast(predictor, inputs, out, format, variable, relation, reference_time))
+    if members and not isinstance(predictor, EnsemblePredictor):
+        raise ConfigError(
+            f"--members {members}: {run} makes one forecast, not an ensemble. Train one with "
+            "configs/nowcast_ensemble.yaml"
+        )
+    reading = (format, variable, relation, reference_time)
+    yield str(make_forecast(predictor, inputs, out, *reading, members=members or MEMBERS))
     if plot is not None:
         from hvd_nowcast.plots import plot_forecast_file
 
-        yield f"picture: {plot_forecast_file(out, plot)}"
+        for picture in plot_forecast_file(out, plot):
+            yield f"picture: {picture}"
 
 
 def _flood(

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hvd_nowcast import console
 from hvd_nowcast.errors import ConfigError, InputError, MissingDependencyError
+from hvd_nowcast.nowcast.model import EnsembleModel, NowcastModel, draw_members
 from hvd_nowcast.nowcast.predictor import Predictor
 from hvd_nowcast.plots import save_evaluation_figures
 from hvd_nowcast.shards.index import build_index
@@ -20,7 +20,13 @@ from hvd_nowcast.shards.manifest import Manifest
 from hvd_nowcast.shards.reader import ReaderPool
 from hvd_nowcast.shards.schema import QUANTITIES
 from hvd_nowcast.shards.split import SPLITS
-from hvd_nowcast.verification.baselines import import_pysteps, optical_flow, persistence
+from hvd_nowcast.verification.baselines import (
+    import_pysteps,
+    optical_flow,
+    persistence,
+    steps_ensemble,
+)
+from hvd_nowcast.verification.ensemble import MEMBERS
 from hvd_nowcast.verification.evaluation import Evaluation, Setting
 from hvd_nowcast.verification.example import Example
 from hvd_nowcast.verification.findings import Findings
@@ -33,24 +39,13 @@ Forecaster = Callable[[Array, int], Array]
 SOURCES = ("model", "persistence", "optical_flow")
 
 
-class NowcastModel(Protocol):
-    """What is asked of a predictor; `hvd_nowcast.nowcast.predictor.Predictor` is one."""
-
-    frames_in: int
-    frames_out: int
-    step_seconds: int
-    quantity: str
-
-    def forecast(self, frames: Array) -> Array:
-        """Physical frames (frames_in, y, x), NaN where missing, to (frames_out, y, x)."""
-
-
 def evaluate(
     predictor: NowcastModel,
     shards_folder: str | Path,
     split: str = "test",
     every_minutes: int = 60,
     sources: Sequence[str] = SOURCES,
+    members: int = MEMBERS,
 ) -> Evaluation:
     """Score forecasts from regular starts of a split.
 
@@ -66,6 +61,9 @@ def evaluate(
         A forecast starts (its newest input frame is) at each multiple of this in the day.
     sources
         Out of ``model``, ``persistence`` and ``optical_flow``.
+    members
+        Size of the ensembles, of a model that makes members and of STEPS beside it; 0 leaves them
+        out.
 
     Returns
     -------
@@ -89,7 +87,7 @@ def evaluate(
     chosen = choose_starts(index, every_minutes, manifest.step_seconds)
     if not chosen:
         raise _no_starts(folder, split, every_minutes, len(index), predictor)
-    empty = _nothing_yet(predictor, manifest, split, sources)
+    empty = _nothing_yet(predictor, manifest, split, sources, members)
     with closing(ReaderPool(folder)) as pool:
         windows = read_windows(index, pool, manifest.packing.table(), chosen)
         watched = console.progress(windows, "evaluating", total=len(chosen), unit="start")
@@ -117,6 +115,7 @@ def score_windows(
     """
     thresholds = evaluation.setting.thresholds
     forecasters = _forecasters(predictor, thresholds[0])
+    ensembles = _ensembles(predictor, evaluation)
     for start, frames in windows:
         inputs, observed = np.split(frames, [predictor.frames_in])
         forecasts = {
@@ -124,7 +123,10 @@ def score_windows(
         }
         pixels = int(np.count_nonzero(observed >= thresholds[min(1, len(thresholds) - 1)]))
         example = Example(start, inputs[-1], observed, forecasts, pixels)
-        evaluation = evaluation.update(forecasts, observed).with_example(example)
+        drawn = {
+            source: ensembles[source](inputs, len(observed)) for source in evaluation.ensembles
+        }
+        evaluation = evaluation.update(forecasts, observed, drawn).with_example(example)
     return evaluation
 
 
@@ -152,12 +154,16 @@ def usable_sources(sources: Sequence[str], frames_in: int) -> tuple[str, ...]:
 
 
 def evaluate_nowcast(
-    run: Path, shards_folder: Path | None, split: str, every_minutes: int
+    run: Path,
+    shards_folder: Path | None,
+    split: str,
+    every_minutes: int,
+    members: int = MEMBERS,
 ) -> Findings:
     """Score a run on its own shards or on others; parameters as of `evaluate`."""
     predictor = Predictor.load(run)
     folder = Path(shards_folder or predictor.config.data.shards or run / "shards")
-    evaluation = evaluate(predictor, folder, split, every_minutes)
+    evaluation = evaluate(predictor, folder, split, every_minutes, members=members)
     scores = evaluation.to_json()
     draw = partial(save_evaluation_figures, scores, evaluation.example)
     return Findings(evaluation.table(), scores, draw)
@@ -171,8 +177,28 @@ def _forecasters(predictor: NowcastModel, wet_threshold: float) -> dict[str, For
     }
 
 
+def _ensembles(predictor: NowcastModel, evaluation: Evaluation) -> dict[str, Forecaster]:
+    if not isinstance(predictor, EnsembleModel) or not evaluation.ensembles:
+        return {}
+    setting, count = evaluation.setting, evaluation.ensembles["model"].members
+    return {
+        "model": lambda frames, leads: draw_members(predictor, frames, count),
+        "steps": partial(
+            steps_ensemble,
+            members=count,
+            spacing=setting.spacing,
+            step_seconds=predictor.step_seconds,
+            wet_threshold=setting.thresholds[0],
+        ),
+    }
+
+
 def _nothing_yet(
-    predictor: NowcastModel, manifest: Manifest, split: str, sources: Sequence[str]
+    predictor: NowcastModel,
+    manifest: Manifest,
+    split: str,
+    sources: Sequence[str],
+    members: int,
 ) -> Evaluation:
     quantity = QUANTITIES[manifest.quantity]
     step_minutes = manifest.step_seconds / 60.0
@@ -186,7 +212,12 @@ def _nothing_yet(
         quantity.wet_threshold if quantity.name == "rain_rate" else None,
     )
     usable = usable_sources(sources, predictor.frames_in)
-    return Evaluation.zero(setting, split, usable, spectra="optical_flow" in usable)
+    pysteps = "optical_flow" in usable
+    drawn = ["model"] if isinstance(predictor, EnsembleModel) and members else []
+    # pySTEPS makes its ensemble of three frames of rain.
+    if drawn and pysteps and predictor.frames_in > 2 and quantity.name == "rain_rate":
+        drawn.append("steps")
+    return Evaluation.zero(setting, split, usable, pysteps, drawn, members)
 
 
 def _check_fit(predictor: NowcastModel, manifest: Manifest, folder: Path, split: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import netCDF4
 import numpy as np
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from hvd_nowcast import __version__, console
 from hvd_nowcast.errors import InputError
 from hvd_nowcast.grid import Grid
+from hvd_nowcast.nowcast.model import EnsembleModel, NowcastModel, draw_members
+from hvd_nowcast.plots.forecast_file import EXCEEDANCE
 from hvd_nowcast.reference_time import parse_reference_time
 from hvd_nowcast.shards.convert import open_source
 from hvd_nowcast.shards.convert.source import FrameSource, checked
@@ -26,22 +28,10 @@ Array = NDArray[np.float32]
 
 # Names that pySTEPS' own reader looks for; other quantities keep theirs.
 VARIABLE_NAMES = {"rain_rate": "precip_intensity"}
+# Enough for probabilities in steps of 5 %.
+MEMBERS = 20
 FILL = np.float32(-9999.0)
 LARGEST_SPACING_CHANGE = 0.1
-
-
-class NowcastModel(Protocol):
-    """What is asked of a predictor; `hvd_nowcast.nowcast.predictor.Predictor` is one."""
-
-    frames_in: int
-    frames_out: int
-    step_seconds: int
-    quantity: str
-    grid_spacing: float
-    fingerprint: str
-
-    def forecast(self, frames: Array) -> Array:
-        """Physical frames (frames_in, y, x), NaN where missing, to (frames_out, y, x)."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +76,7 @@ def make_forecast(
     relation: str | None = None,
     reference_time: str | None = None,
     fill: bool = False,
+    members: int = MEMBERS,
 ) -> ForecastSummary:
     """Forecast from the newest frames of some files and write a CF netCDF file.
 
@@ -104,6 +95,9 @@ def make_forecast(
     fill
         Take the mean of its neighbours for a frame that is missing between two; the file says
         which were.
+    members
+        Of a model of ensembles: how many are drawn and written, with the share of them at or above
+        each threshold. The forecast itself is their median.
 
     Raises
     ------
@@ -114,7 +108,7 @@ def make_forecast(
     """
     source = open_source(paths, format=format, variable=variable, relation=relation)
     check_fit(predictor, source)
-    return forecast_from(predictor, source, out, reference_time, fill)
+    return forecast_from(predictor, source, out, reference_time, fill, members)
 
 
 def forecast_from(
@@ -123,12 +117,13 @@ def forecast_from(
     out: Path,
     reference_time: str | None = None,
     fill: bool = False,
+    members: int = MEMBERS,
 ) -> ForecastSummary:
     """Forecast from some frames of an open source and write a CF netCDF file.
 
     Parameters
     ----------
-    predictor, out, reference_time, fill
+    predictor, out, reference_time, fill, members
         See `make_forecast`.
     source
         The frames, which `check_fit` has seen.
@@ -140,14 +135,20 @@ def forecast_from(
     """
     chosen = choose_frames(predictor, source, reference_time, fill)
     frames = np.stack([np.mean([_frame(source, n) for n in one], 0) for one in chosen])
-    forecast = predictor.forecast(frames)
+    drawn: Array | None = None
+    if isinstance(predictor, EnsembleModel):
+        drawn = draw_members(predictor, frames, members)
+        forecast = np.median(drawn, 0)
+    else:
+        forecast = predictor.forecast(frames)
     # Where the newest frame saw nothing, nobody could verify a forecast.
-    forecast[:, np.isnan(frames[-1])] = np.nan
+    for fields in (forecast, *(() if drawn is None else drawn)):
+        fields[:, np.isnan(frames[-1])] = np.nan
     (newest,) = chosen[-1]
     start = source.times[newest]
     step = np.timedelta64(predictor.step_seconds, "s")
     filled = [start - step * back for back, one in enumerate(chosen[::-1]) if len(one) > 1]
-    write_forecast(out, forecast, start, predictor, source, filled)
+    write_forecast(out, forecast, start, predictor, source, filled, drawn)
     units = QUANTITIES[source.quantity].units
     largest = float(np.nanmax(forecast)) if np.isfinite(forecast).any() else 0.0
     minutes = len(forecast) * predictor.step_seconds / 60
@@ -223,6 +224,7 @@ def write_forecast(
     predictor: NowcastModel,
     source: FrameSource,
     filled: Sequence[np.datetime64] = (),
+    members: Array | None = None,
 ) -> None:
     """Write a forecast as CF netCDF that pySTEPS reads back.
 
@@ -240,6 +242,8 @@ def write_forecast(
         The input, for grid and origin.
     filled
         Times of input frames that were missing.
+    members
+        Of an ensemble, shape ``(members, leads, y, x)``.
 
     Raises
     ------
@@ -253,6 +257,8 @@ def write_forecast(
         _write_times(dataset, start, predictor.step_seconds, len(forecast))
         write_grid(dataset, with_cf_projection(source.grid), "polar_stereographic")
         _write_field(dataset, forecast, source.quantity)
+        if members is not None:
+            _write_ensemble(dataset, members, source.quantity)
 
 
 def with_cf_projection(grid: Grid) -> Grid:
@@ -349,16 +355,8 @@ def _write_times(dataset: netCDF4.Dataset, start: np.datetime64, step: int, lead
 
 def _write_field(dataset: netCDF4.Dataset, forecast: Array, quantity_name: str) -> None:
     quantity = QUANTITIES[quantity_name]
-    variable = dataset.createVariable(
-        VARIABLE_NAMES.get(quantity_name, quantity_name),
-        "f4",
-        ("time", "y", "x"),
-        compression="zlib",
-        complevel=4,
-        shuffle=True,
-        fill_value=FILL,
-        chunksizes=(1, *forecast.shape[1:]),
-    )
+    name = VARIABLE_NAMES.get(quantity_name, quantity_name)
+    variable = _create_fields(dataset, name, forecast)
     attributes = {
         "long_name": f"forecast {quantity.long_name}",
         "units": quantity.units,
@@ -369,7 +367,47 @@ def _write_field(dataset: netCDF4.Dataset, forecast: Array, quantity_name: str) 
     if "polar_stereographic" in dataset.variables:
         attributes["grid_mapping"] = "polar_stereographic"
     variable.setncatts(attributes)
-    variable[:] = np.where(np.isnan(forecast), FILL, forecast)
+
+
+def _write_ensemble(dataset: netCDF4.Dataset, members: Array, quantity_name: str) -> None:
+    quantity = QUANTITIES[quantity_name]
+    name = VARIABLE_NAMES.get(quantity_name, quantity_name)
+    dataset.createDimension("realization", len(members))
+    dataset.createVariable("realization", "i4", ("realization",)).standard_name = "realization"
+    dataset["realization"][:] = np.arange(len(members))
+    drawn = _create_fields(dataset, f"{name}_members", members, "realization")
+    drawn.long_name = f"forecast {quantity.long_name}, members of an ensemble"
+    drawn.units = quantity.units
+    dataset.createDimension("threshold", len(quantity.thresholds))
+    limits = dataset.createVariable("threshold", "f4", ("threshold",))
+    limits.setncatts({"long_name": f"lower limit of {quantity.long_name}", "units": quantity.units})
+    limits[:] = quantity.thresholds
+    shares = np.stack([_share_above(members, threshold) for threshold in quantity.thresholds])
+    chance = _create_fields(dataset, EXCEEDANCE, shares, "threshold")
+    chance.long_name = f"share of members with {quantity.long_name} at or above the threshold"
+    chance.units = "1"
+
+
+def _share_above(members: Array, threshold: float) -> Array:
+    share = (members >= threshold).mean(0, dtype=np.float32)
+    return np.where(np.isnan(members[0]), np.nan, share)
+
+
+def _create_fields(
+    dataset: netCDF4.Dataset, name: str, fields: Array, *before: str
+) -> netCDF4.Variable[Any]:
+    variable = dataset.createVariable(
+        name,
+        "f4",
+        (*before, "time", "y", "x"),
+        compression="zlib",
+        complevel=4,
+        shuffle=True,
+        fill_value=FILL,
+        chunksizes=(1,) * (fields.ndim - 2) + fields.shape[-2:],
+    )
+    variable[:] = np.where(np.isnan(fields), FILL, fields)
+    return variable
 
 
 def _global_attributes(predictor: NowcastModel, source: FrameSource) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class Inbox:
     ) -> None:
         self.bad: dict[str, str] = {}
         self._folder = folder
-        self.how = {"format": format, "variable": variable, "relation": relation}
+        self.how = (format, variable, relation)
         self._seen: dict[str, _Stamp] = {}
         self._known: dict[str, _Stamp] = {}
         self._times: dict[str, list[np.datetime64]] = {}
@@ -109,7 +109,7 @@ class Inbox:
 
     def _open(self, name: str) -> None:
         try:
-            source = open_source([self._folder / name], **self.how)
+            source = open_source([self._folder / name], *self.how)
         except InputError as problem:
             self._note(name, str(problem))
             return

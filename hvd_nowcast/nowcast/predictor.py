@@ -77,7 +77,7 @@ class Predictor:
 
     @classmethod
     def load(cls, run_folder: str | Path) -> Predictor:
-        """Read a run folder.
+        """Read a run folder; an `EnsemblePredictor` where the model is shown noise.
 
         Raises
         ------
@@ -90,7 +90,8 @@ class Predictor:
         data = run.read_json("data.json")
         model = build_nowcast(config.model, config.data.frames_in, config.data.frames_out)
         facts = load_weights(weights, model)
-        return cls(
+        kind = EnsemblePredictor if config.model.noise else cls
+        return kind(
             config,
             model,
             scaling_from_dict(run.read_json("scaler.json")),
@@ -111,7 +112,7 @@ class Predictor:
         load_weights(path, self._model)
 
     def forecast(self, frames: Array) -> Array:
-        """Predict the frames that follow; an ensemble's median, where the model makes members.
+        """Predict the frames that follow.
 
         Parameters
         ----------
@@ -128,44 +129,7 @@ class Predictor:
         ValueError
             When the number of frames is not the model's.
         """
-        if self.makes_members:
-            middle: Array = np.median(list(self.members(frames, MEMBERS)), 0)
-            return middle
         return self._forecast(self._shown(frames), None)
-
-    @property
-    def makes_members(self) -> bool:
-        """Whether the model is one of ensembles."""
-        return self.config.model.noise > 0
-
-    def members(self, frames: Array, count: int) -> Iterator[Array]:
-        """Predict the frames that follow, so many times, each as likely as the others.
-
-        The members of the same frames are always the same.
-
-        Parameters
-        ----------
-        frames
-            As of `forecast`.
-        count
-            How many members.
-
-        Yields
-        ------
-        numpy.ndarray
-            One member, of the shape of `forecast`.
-
-        Raises
-        ------
-        ValueError
-            When the number of frames is not the model's.
-        """
-        shown = self._shown(frames)
-        rows, columns = frames.shape[1:]
-        for member in range(count):
-            generator = np.random.default_rng(member)
-            noise = correlated_noise(generator, self.config.model.noise, (rows, columns))
-            yield self._forecast(shown, noise)
 
     def _shown(self, frames: Array) -> Array:
         """Frames, and the moved ones behind them."""
@@ -217,6 +181,44 @@ class Predictor:
         padded = np.pad(fields, [(0, 0), *sides], mode="reflect")
         batch: Array = padded.transpose(1, 2, 0)[None]
         return batch
+
+
+class EnsemblePredictor(Predictor):
+    """The best weights of a run whose network is shown noise."""
+
+    def forecast(self, frames: Array) -> Array:
+        """Median of an ensemble, see `Predictor`."""
+        middle: Array = np.median(list(self.members(frames, MEMBERS)), 0)
+        return middle
+
+    def members(self, frames: Array, count: int) -> Iterator[Array]:
+        """Predict the frames that follow, so many times, each as likely as the others.
+
+        The members of the same frames are always the same.
+
+        Parameters
+        ----------
+        frames
+            As of `forecast`.
+        count
+            How many members.
+
+        Yields
+        ------
+        numpy.ndarray
+            One member, of the shape of `forecast`.
+
+        Raises
+        ------
+        ValueError
+            When the number of frames is not the model's.
+        """
+        shown = self._shown(frames)
+        rows, columns = frames.shape[1:]
+        for member in range(count):
+            generator = np.random.default_rng(member)
+            noise = correlated_noise(generator, self.config.model.noise, (rows, columns))
+            yield self._forecast(shown, noise)
 
 
 def tile_slices(size: int, tile: int, overlap: int, multiple: int) -> Iterator[slice]:

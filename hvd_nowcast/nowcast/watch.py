@@ -20,8 +20,9 @@ import numpy as np
 
 from hvd_nowcast import console
 from hvd_nowcast.errors import HvdNowcastError, InputError, Interrupted
-from hvd_nowcast.nowcast.forecast import NowcastModel, make_forecast
+from hvd_nowcast.nowcast.forecast import make_forecast
 from hvd_nowcast.nowcast.inbox import Inbox
+from hvd_nowcast.nowcast.model import NowcastModel
 from hvd_nowcast.reference_time import time_stamp
 from hvd_nowcast.shards.writer import atomic_output, output_error
 from hvd_nowcast.training.interrupt import InterruptFlag
@@ -144,7 +145,7 @@ class RollingNowcast:
                 self._predictor,
                 sorted(used),
                 self._path(start),
-                **self._inbox.how,
+                *self._inbox.how,
                 reference_time=str(start),
                 fill=bool(filled),
             )

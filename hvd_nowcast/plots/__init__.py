@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hvd_nowcast.plots.ensemble import ensemble_figure
 from hvd_nowcast.plots.forecast_file import plot_forecast_file
 from hvd_nowcast.plots.maps import example_figure
 from hvd_nowcast.plots.scores import performance_figure, scores_figure
@@ -36,6 +37,8 @@ def save_evaluation_figures(
     scores: Mapping[str, Any], example: Example | None, folder: str | Path
 ) -> list[Path]:
     """Draw an evaluation: ``scores.png``, ``performance.png``, ``spectra.png``, ``maps.png``.
+
+    Of ensembles also ``ensemble.png``.
 
     Parameters
     ----------
@@ -64,6 +67,8 @@ def save_evaluation_figures(
     }
     if scores["spectra"]["power"]:
         drawings["spectra"] = partial(spectra_figure, scores)
+    if scores.get("ensembles"):
+        drawings["ensemble"] = partial(ensemble_figure, scores)
     if example is not None:
         drawings["maps"] = partial(example_figure, scores, example)
     return [save_figure(draw, Path(folder) / f"{name}.png") for name, draw in drawings.items()]

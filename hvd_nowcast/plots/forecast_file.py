@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvd_nowcast.errors import InputError
-from hvd_nowcast.plots.maps import forecast_figure
-from hvd_nowcast.plots.style import save_figure
+from hvd_nowcast.plots.maps import COLOUR_SCALES, forecast_figure
+from hvd_nowcast.plots.style import readable_units, save_figure
+
+EXCEEDANCE = "exceedance_probability"
 
 
 class ForecastFields(NamedTuple):
@@ -38,8 +40,25 @@ class ForecastFields(NamedTuple):
     spacing: float
 
 
-def plot_forecast_file(path: str | Path, folder: str | Path) -> Path:
+class Chance(NamedTuple):
+    """Chance of what is at or above a threshold.
+
+    Attributes
+    ----------
+    percent
+        Shape (leads, y, x), NaN where there is no value, row 0 in the north.
+    event
+        For a title, such as ``rain rate of 1 mm/h or more``.
+    """
+
+    percent: NDArray[np.float32]
+    event: str
+
+
+def plot_forecast_file(path: str | Path, folder: str | Path) -> list[Path]:
     """Draw a forecast file of this program as a PNG of the same name.
+
+    Of an ensemble, ``_chance.png`` beside it shows the chance of rain.
 
     Parameters
     ----------
@@ -55,12 +74,18 @@ def plot_forecast_file(path: str | Path, folder: str | Path) -> Path:
     MissingDependencyError
         When matplotlib is not installed.
     """
-    fields = read_forecast(Path(path))
-    return save_figure(partial(forecast_figure, *fields), Path(folder) / f"{Path(path).stem}.png")
+    fields, chance = read_forecast(Path(path))
+    stem = Path(path).stem
+    pictures = [save_figure(partial(forecast_figure, *fields), Path(folder) / f"{stem}.png")]
+    if chance is not None:
+        shown = fields._replace(frames=chance.percent, quantity="chance")
+        draw = partial(forecast_figure, *shown, title=f"Chance of {chance.event}, forecast")
+        pictures.append(save_figure(draw, Path(folder) / f"{stem}_chance.png"))
+    return pictures
 
 
-def read_forecast(path: Path) -> ForecastFields:
-    """Read the fields of a forecast file.
+def read_forecast(path: Path) -> tuple[ForecastFields, Chance | None]:
+    """Read the fields of a forecast file, and of an ensemble the chance of its second threshold.
 
     Raises
     ------
@@ -71,7 +96,9 @@ def read_forecast(path: Path) -> ForecastFields:
 
     try:
         with Dataset(str(path)) as file:
-            return _fields(file, path)
+            fields = _fields(file, path)
+            chance = _chance(file, fields.quantity) if EXCEEDANCE in file.variables else None
+            return fields, chance
     except (OSError, KeyError, AttributeError) as problem:
         raise InputError(
             path, f"not a readable forecast ({problem})", "Make it with: hvd-nowcast forecast"
@@ -82,17 +109,28 @@ def _fields(file: Any, path: Path) -> ForecastFields:
     names = [name for name, variable in file.variables.items() if variable.ndim == 3]
     if not names:
         raise InputError(path, "no variable (time, y, x)", "Make it with: hvd-nowcast forecast")
-    variable = file[names[0]]
-    frames = np.ma.asarray(variable[:], dtype=np.float32).filled(np.nan)  # type: ignore[no-untyped-call]
     y = np.asarray(file["y"][:], dtype=np.float64)
-    if len(y) > 1 and y[1] > y[0]:
-        frames = frames[:, ::-1]
     times = _times(file["time"])
     start = _times(file["forecast_reference_time"])[0]
     minutes = [float((time - start) / np.timedelta64(1, "s")) / 60.0 for time in times]
     spacing = abs(y[1] - y[0]) if len(y) > 1 else 1000.0
     quantity = "vil" if names[0] == "vil" else "rain_rate"
+    frames = _north_up(file, file[names[0]][:])
     return ForecastFields(frames, start, minutes, quantity, float(spacing))
+
+
+def _chance(file: Any, quantity: str) -> Chance:
+    place = min(1, len(file["threshold"]) - 1)
+    limit, scale = float(file["threshold"][place]), COLOUR_SCALES[quantity]
+    event = f"{scale.name} of {limit:g} {readable_units(scale.units)}".rstrip() + " or more"
+    return Chance(100.0 * _north_up(file, file[EXCEEDANCE][place]), event)
+
+
+def _north_up(file: Any, stored: Any) -> NDArray[np.float32]:
+    """Values (leads, y, x), NaN where there are none, row 0 in the north."""
+    frames = np.ma.asarray(stored, dtype=np.float32).filled(np.nan)  # type: ignore[no-untyped-call]
+    y = file["y"]
+    return frames[:, ::-1] if len(y) > 1 and y[1] > y[0] else frames
 
 
 def _times(variable: Any) -> NDArray[np.datetime64]:

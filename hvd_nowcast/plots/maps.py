@@ -47,6 +47,9 @@ COLOUR_SCALES = {
     "vil": ColourScale(
         "VIL (SEVIR code)", "1", (16.0, 31.0, 45.0, 59.0, 74.0, 100.0, 133.0, 160.0, 181.0, 219.0)
     ),
+    "chance": ColourScale(
+        "chance", "%", (5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0)
+    ),
 }
 
 
@@ -103,7 +106,12 @@ def example_figure(scores: Mapping[str, Any], example: Example) -> Figure:
 
 
 def forecast_figure(
-    frames: Map, start: np.datetime64, minutes: Sequence[float], quantity: str, spacing: float
+    frames: Map,
+    start: np.datetime64,
+    minutes: Sequence[float],
+    quantity: str,
+    spacing: float,
+    title: str = "Forecast",
 ) -> Figure:
     """One forecast at a few lead times.
 
@@ -116,15 +124,17 @@ def forecast_figure(
     minutes
         Lead time of each frame.
     quantity
-        ``rain_rate`` or ``vil``.
+        ``rain_rate``, ``vil``, or ``chance`` in percent.
     spacing
         Pixel size in metres.
+    title
+        What is shown.
     """
     panels: list[Panel | None] = [
         Panel(frames[i], _lead_title(start, minutes[i])) for i in map_places(minutes)
     ]
     figure = strip_figure({"forecast": panels}, quantity, spacing, covered(frames))
-    figure.suptitle(f"Forecast from {_day(start)}", x=0.01, ha="left", fontsize=9, color=FAINT)
+    figure.suptitle(f"{title} from {_day(start)}", x=0.01, ha="left", fontsize=9, color=FAINT)
     return figure
 
 

@@ -65,6 +65,9 @@ SOURCE_STYLES = {
     "model": SourceStyle("model", "#0072B2", 3.0, "-", "o", 4),
     "optical_flow": SourceStyle("optical flow", "#D55E00", 1.6, "-", "s", 5),
     "persistence": SourceStyle("persistence", "#8a8a8a", 1.4, "--", "^", 6),
+    "steps": SourceStyle("STEPS", "#CC79A7", 1.8, "-", "v", 5),
+    "model_member": SourceStyle("one member", "#56B4E9", 1.6, "-", "P", 5),
+    "steps_member": SourceStyle("one of STEPS", "#CC79A7", 1.4, "--", "v", 6),
     "linear": SourceStyle("lagged linear", "#009E73", 1.6, "-", "v", 5),
     "lstm": SourceStyle("LSTM", "#CC79A7", 1.6, "-", "P", 5),
 }

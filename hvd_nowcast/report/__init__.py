@@ -34,6 +34,11 @@ FIGURES = {
     "spectra": "Power against wavelength: below the observed line, small scales have been lost.",
 }
 
+ENSEMBLE_CAPTION = (
+    "The ensemble: its score, whether its spread is as large as its error, whether its "
+    "probabilities come true (on the diagonal), and whether every rank is as frequent (level bars)."
+)
+
 
 class TaskPart(NamedTuple):
     """What a page says about the scores of a task."""
@@ -192,6 +197,8 @@ def _verification(run: Path, scores: Mapping[str, Any] | None) -> Iterator[str]:
             yield from score_tables(metric, scores)
     for name, caption in FIGURES.items():
         yield figure(run / "figures" / f"{name}.png", caption, command)
+    if scores is not None and scores.get("ensembles"):
+        yield figure(run / "figures" / "ensemble.png", ENSEMBLE_CAPTION, command)
     if scores is not None:
         yield "<details><summary>All other scores</summary>"
         for metric in (name for name in METRICS if not METRICS[name].shown):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hvd_nowcast import console
 from hvd_nowcast.verification.accumulators import Field
+from hvd_nowcast.verification.ensemble import EnsembleSums, ensemble_scores
 from hvd_nowcast.verification.example import Example, wetter
 from hvd_nowcast.verification.scores import (
     FSS_KILOMETRES,
@@ -85,7 +86,10 @@ class Evaluation:
     sums
         Source -> sums.
     spectra
-        Source, and ``observed`` -> sums of spectra; empty without pySTEPS.
+        Source, ``observed``, and the first member of each ensemble -> sums of spectra; empty
+        without pySTEPS.
+    ensembles
+        Source -> sums, of those that make members.
     example
         The forecast with the most rain; not part of the JSON.
     """
@@ -95,26 +99,54 @@ class Evaluation:
     starts: int
     sums: dict[str, SourceSums]
     spectra: dict[str, SpectrumSums]
+    ensembles: dict[str, EnsembleSums] = field(default_factory=dict)
     example: Example | None = None
 
     @classmethod
     def zero(
-        cls, setting: Setting, split: str, sources: Sequence[str], spectra: bool = True
+        cls,
+        setting: Setting,
+        split: str,
+        sources: Sequence[str],
+        spectra: bool = True,
+        ensembles: Sequence[str] = (),
+        members: int = 0,
     ) -> Self:
-        """Nothing scored yet."""
+        """Nothing scored yet.
+
+        Parameters
+        ----------
+        setting, split
+            What is scored.
+        sources
+            Of single forecasts.
+        spectra
+            Whether to make spectra.
+        ensembles, members
+            Sources of ensembles, and the size of these.
+        """
         windows = fss_windows(setting.spacing)
         nothing = SourceSums.zero(len(setting.lead_minutes), setting.thresholds, windows)
         spectrum = SpectrumSums.zero(setting.spectrum_leads, setting.shape, setting.spectrum_floor)
-        with_spectra = [OBSERVED, *sources] if spectra else []
+        with_spectra = [OBSERVED, *sources, *map(first_member, ensembles)] if spectra else []
+        no_members = EnsembleSums.zero(
+            members, len(setting.lead_minutes), setting.thresholds, setting.spacing
+        )
         return cls(
             setting,
             split,
             0,
             dict.fromkeys(sources, nothing),
             dict.fromkeys(with_spectra, spectrum),
+            dict.fromkeys(ensembles, no_members),
         )
 
-    def update(self, forecasts: Mapping[str, Field], observed: Field) -> Self:
+    def update(
+        self,
+        forecasts: Mapping[str, Field],
+        observed: Field,
+        ensembles: Mapping[str, Field] | None = None,
+    ) -> Self:
         """Add one start.
 
         Parameters
@@ -123,14 +155,21 @@ class Evaluation:
             Source -> forecast, shape (leads, y, x), physical units, NaN where there is no value.
         observed
             Same shape, NaN where missing.
+        ensembles
+            Source -> members, shape (members, leads, y, x).
         """
+        drawn = ensembles or {}
         fields = {OBSERVED: observed, **forecasts}
+        fields |= {first_member(name): members[0] for name, members in drawn.items()}
         return replace(
             self,
             starts=self.starts + 1,
             sums={name: sums.update(fields[name], observed) for name, sums in self.sums.items()},
             spectra={
                 name: sums.update(fields[name], observed) for name, sums in self.spectra.items()
+            },
+            ensembles={
+                name: sums.update(drawn[name], observed) for name, sums in self.ensembles.items()
             },
         )
 
@@ -146,7 +185,11 @@ class Evaluation:
         ValueError
             When they are of other settings or sources.
         """
-        if self.setting != other.setting or list(self.sums) != list(other.sums):
+        if (self.setting, list(self.sums), list(self.ensembles)) != (
+            other.setting,
+            list(other.sums),
+            list(other.ensembles),
+        ):
             raise ValueError("cannot add evaluations of different settings or sources")
         split = self.split if self.split == other.split else f"{self.split} + {other.split}"
         common = [name for name in self.spectra if name in other.spectra]
@@ -156,6 +199,7 @@ class Evaluation:
             starts=self.starts + other.starts,
             sums={name: sums + other.sums[name] for name, sums in self.sums.items()},
             spectra={name: self.spectra[name] + other.spectra[name] for name in common},
+            ensembles={name: sums + other.ensembles[name] for name, sums in self.ensembles.items()},
         ).with_example(other.example)
 
     def to_json(self) -> dict[str, Any]:
@@ -163,7 +207,8 @@ class Evaluation:
 
         ``{"lead_minutes": [...], "scores": {SOURCE: {METRIC: {THRESHOLD: [one per lead time]}}}}``
         and beside these ``quantity``, ``units``, ``split``, ``starts``, ``pooling``,
-        ``fss_windows_pixels``, ``spectra`` and ``counts``. Undefined scores are None.
+        ``fss_windows_pixels``, ``spectra`` and ``counts``, and ``ensembles`` where there are any
+        (see `ensemble_scores`). Undefined scores are None.
         """
         setting = self.setting
         return {
@@ -181,11 +226,13 @@ class Evaluation:
                 for side, pixels in zip(FSS_KILOMETRES, fss_windows(setting.spacing), strict=True)
             },
             "spectra": self._spectra_json(),
+            "ensembles": {name: ensemble_scores(sums) for name, sums in self.ensembles.items()},
             "counts": {
                 "shape": list(setting.shape),
                 "spectrum_floor": setting.spectrum_floor,
                 "sums": {name: sums.to_dict() for name, sums in self.sums.items()},
                 "spectra": {name: sums.to_dict() for name, sums in self.spectra.items()},
+                "ensembles": {name: sums.to_dict() for name, sums in self.ensembles.items()},
             },
         }
 
@@ -204,7 +251,10 @@ class Evaluation:
         )
         sums = {name: SourceSums.from_dict(part) for name, part in counts["sums"].items()}
         spectra = {name: SpectrumSums.from_dict(part) for name, part in counts["spectra"].items()}
-        return cls(setting, plain["split"], plain["starts"], sums, spectra)
+        ensembles = {
+            name: EnsembleSums.from_dict(part) for name, part in counts.get("ensembles", {}).items()
+        }
+        return cls(setting, plain["split"], plain["starts"], sums, spectra, ensembles)
 
     def table(self) -> str:
         """Text for the screen: CSI at the second threshold, and MAE, at a few lead times."""
@@ -223,7 +273,26 @@ class Evaluation:
             ]
             header = [title, *(f"{_whole(minutes[i])} min" for i in places)]
             parts.append(console.table(header, rows))
+        if self.ensembles:
+            parts.append(self._ensemble_table(places, threshold))
         return "\n\n".join([*parts, f"{self.starts} starts of the {self.split} split. {POOLING}"])
+
+    def _ensemble_table(self, places: Sequence[int], threshold: str) -> str:
+        scores = {name: ensemble_scores(sums) for name, sums in self.ensembles.items()}
+        rows = []
+        for title, value in (
+            (f"CRPS in {self.setting.units}", lambda table, i: table["crps"][i]),
+            (f"Brier score at {threshold}", lambda table, i: table["brier"][threshold][i]),
+            ("spread over error", lambda table, i: _ratio(table["spread"][i], table["error"][i])),
+        ):
+            rows += [
+                [f"{title}, {source}", *(value(table, i) for i in places)]
+                for source, table in scores.items()
+            ]
+        members = max(sums.members for sums in self.ensembles.values())
+        header = [f"{members} members"]
+        header += [f"{_whole(self.setting.lead_minutes[i])} min" for i in places]
+        return console.table(header, rows)
 
     def _spectra_json(self) -> dict[str, Any]:
         setting = self.setting
@@ -238,6 +307,15 @@ class Evaluation:
                 for name, sums in self.spectra.items()
             },
         }
+
+
+def _ratio(above: float, below: float) -> float | None:
+    return above / below if below else None
+
+
+def first_member(source: str) -> str:
+    """Name of the first member of an ensemble among the spectra."""
+    return f"{source}_member"
 
 
 def _whole(value: float) -> float | int:

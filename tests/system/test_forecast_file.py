@@ -103,4 +103,5 @@ def test_xarray_opens_it(plain_forecast: Path) -> None:
 
 def test_it_can_be_drawn(plain_forecast: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    assert plot_forecast_file(plain_forecast, tmp_path / "figures").stat().st_size > 10_000
+    (picture,) = plot_forecast_file(plain_forecast, tmp_path / "figures")
+    assert picture.stat().st_size > 10_000

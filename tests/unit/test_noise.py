@@ -13,7 +13,7 @@ from hvd_nowcast.loader.noise import LONGEST_WAVE, correlated_noise, noise_codes
 from hvd_nowcast.loader.scaling import LogRainScaling
 from hvd_nowcast.models.nowcast import build_nowcast
 from hvd_nowcast.nowcast import predictor as module
-from hvd_nowcast.nowcast.predictor import Predictor
+from hvd_nowcast.nowcast.predictor import EnsemblePredictor
 from hvd_nowcast.training.loss import FAIRNESS, NowcastLoss
 
 SCALING = LogRainScaling(2.0)
@@ -71,14 +71,14 @@ def test_loss_is_the_ranked_probability_score(members: int) -> None:
     assert float(loss) == pytest.approx((weight * score).sum(), rel=1e-9)
 
 
-def make_predictor() -> Predictor:
+def make_predictor() -> EnsemblePredictor:
     config = NowcastConfig(
         DataSection(shards="none", frames_in=2, frames_out=3, crop=16),
         ModelSection(filters=(4,), centre=4, residual=False, noise=2),
         LossSection(error="crps", rain_weight=0.0),
     )
     model = build_nowcast(config.model, 2, 3)
-    return Predictor(config, model, SCALING, "rain_rate", 300, 1000.0, "0" * 64)
+    return EnsemblePredictor(config, model, SCALING, "rain_rate", 300, 1000.0, "0" * 64)
 
 
 def test_members_differ_and_are_the_same_again() -> None:

@@ -198,14 +198,15 @@ def write_forecast(path, *, upwards=False):
 
 
 def test_forecast_file_is_drawn(tmp_path):
-    path = plot_forecast_file(write_forecast(tmp_path / "forecast.nc"), tmp_path / "pictures")
+    (path,) = plot_forecast_file(write_forecast(tmp_path / "forecast.nc"), tmp_path / "pictures")
     assert path == tmp_path / "pictures" / "forecast.png"
     assert min(png_size(path)) > 200
 
 
 def test_forecast_file_is_read(tmp_path):
-    down = read_forecast(write_forecast(tmp_path / "down.nc"))
-    up = read_forecast(write_forecast(tmp_path / "up.nc", upwards=True))
+    down, chance = read_forecast(write_forecast(tmp_path / "down.nc"))
+    up, _ = read_forecast(write_forecast(tmp_path / "up.nc", upwards=True))
+    assert chance is None
     assert down.minutes == [5.0, 10.0, 15.0]
     assert (down.quantity, down.spacing) == ("rain_rate", 2000.0)
     assert down.start == np.datetime64("2018-05-16T12:00:00")
