@@ -164,6 +164,11 @@ class LossSection:
         ``thresholds``; 0 leaves it out.
     thresholds
         Thresholds of that term in physical units.
+    threshold_weights
+        Weight of each of them, all alike when empty; rare events need a large one to be heard.
+    miss_costs
+        Cost of a miss at each of them, that of a false alarm being 1, as it is when empty. CSI is
+        largest where it is ``1 / CSI``: what can hardly be forecast pays to be forecast early.
     """
 
     error: str = "mae"
@@ -171,6 +176,8 @@ class LossSection:
     rain_weight_limit: float = 10.0
     exceedance: float = 0.0
     thresholds: tuple[float, ...] = (0.5, 1.0, 5.0)
+    threshold_weights: tuple[float, ...] = ()
+    miss_costs: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -184,6 +191,12 @@ class LossSection:
             min(self.rain_weight, self.rain_weight_limit, self.exceedance) >= 0,
             "loss: weights must not be negative",
         )
+        for name in ("threshold_weights", "miss_costs"):
+            values = getattr(self, name)
+            require(
+                len(values) in (0, len(self.thresholds)) and all(value > 0 for value in values),
+                f"loss.{name} must be positive, one for each of loss.thresholds, or none at all",
+            )
 
 
 @dataclass(frozen=True)

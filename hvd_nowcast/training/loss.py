@@ -19,8 +19,9 @@ class NowcastLoss:
     """Sum over valid pixels of the weighted error of the scaled field.
 
     Every term is a sum over pixels, so the loss of a batch is the same however the batch is
-    divided over ranks. The exceedance term is the soft count of misses and false alarms, the
-    numerator of ``1 - CSI = (misses + false alarms) / (hits + misses + false alarms)``.
+    divided over ranks. The exceedance term is the soft count of misses and false alarms, of
+    which ``CSI = hits / (hits + misses + false alarms)`` is made. One more miss lowers CSI
+    ``1 / CSI`` times as much as one more false alarm, which is what a miss should cost.
 
     The continuous ranked probability score of members x and observation y is ``mean |x - y| -
     mean |x - x'| / 2`` over pairs of members (Gneiting and Raftery 2007,
@@ -64,13 +65,19 @@ class NowcastLoss:
         return 1.0 + section.rain_weight * tf.minimum(rain, section.rain_weight_limit)
 
     def _exceedance(self, forecast: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+        section = self._section
+        alike = (1.0,) * len(section.thresholds)
+        weights, miss_costs = section.threshold_weights or alike, section.miss_costs or alike
         count = tf.zeros_like(target)
-        for threshold in self._section.thresholds:
+        for threshold, weight, miss_cost in zip(
+            section.thresholds, weights, miss_costs, strict=True
+        ):
             level = tf.cast(self._scaling.forward(np.array(threshold)), target.dtype)
             observed = tf.cast(target >= level, target.dtype)
             probability = tf.sigmoid(EXCEEDANCE_STEEPNESS * (forecast - level))
-            count += observed * (1 - probability) + (1 - observed) * probability
-        return count / len(self._section.thresholds)
+            misses, false_alarms = observed * (1 - probability), (1 - observed) * probability
+            count += weight * (miss_cost * misses + false_alarms)
+        return count / sum(weights)
 
 
 def _half_spread(members: tf.Tensor) -> tf.Tensor:

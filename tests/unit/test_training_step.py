@@ -184,6 +184,9 @@ def test_clipping_acts_on_the_mean_gradient() -> None:
     [
         LossSection(error="mae", rain_weight=0.5, rain_weight_limit=3.0),
         LossSection(error="mse", rain_weight=0.0, exceedance=0.3, thresholds=(1.0,)),
+        LossSection(
+            exceedance=0.3, thresholds=(1.0, 5.0), threshold_weights=(1, 3), miss_costs=(2, 7)
+        ),
     ],
 )
 def test_loss_formulas(section: LossSection) -> None:
@@ -192,9 +195,11 @@ def test_loss_formulas(section: LossSection) -> None:
     error = np.abs(forecast - target) if section.error == "mae" else (forecast - target) ** 2
     expected = error * (1 + section.rain_weight * np.minimum(rain, section.rain_weight_limit))
     if section.exceedance:
-        soft = 1 / (1 + np.exp(-15.0 * (forecast - SCALING.forward(np.array(1.0)))))
-        cost = np.where(rain >= 1.0, 1 - soft, soft)
-        expected = expected + section.exceedance * cost
+        weights, costs = section.threshold_weights or (1,), section.miss_costs or (1,)
+        for limit, share, miss in zip(section.thresholds, weights, costs, strict=True):
+            soft = 1 / (1 + np.exp(-15.0 * (forecast - SCALING.forward(np.array(limit)))))
+            cost = np.where(rain >= limit, miss * (1 - soft), soft)
+            expected = expected + section.exceedance * share / sum(weights) * cost
     arguments = [tf.constant(value, tf.float64) for value in (forecast, target)]
     weight = tf.constant([[[[1.0, 1.0, 0.0]]]], tf.float64)
     loss = NowcastLoss(section, SCALING)(*arguments, weight)
