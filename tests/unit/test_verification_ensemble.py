@@ -190,7 +190,7 @@ def test_members_and_chances_are_written_and_drawn(tmp_path):
     out = tmp_path / "forecast.nc"
     make_forecast(FakeEnsemble(), [radar], out, members=4)
     with netCDF4.Dataset(out) as file:
-        members = file["precip_intensity_members"][:]
+        members = np.asarray(file["precip_intensity_members"][:])
         assert members.shape == (4, 4, 6, 8)
         np.testing.assert_allclose(file["precip_intensity"][:], np.median(members, 0), rtol=1e-6)
         chance = file["exceedance_probability"]
