@@ -48,7 +48,10 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["hvd_nowcast", "hvd_nowcast.*"]),
-    package_data={"hvd_nowcast": ["py.typed"]},
+    package_data={
+        "hvd_nowcast": ["py.typed"],
+        "hvd_nowcast.pretrained": ["*.json", "*.yaml", "*.md", "weights/best.npz"],
+    },
     install_requires=BASE,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["hvd-nowcast = hvd_nowcast.cli:main"]},

@@ -6,19 +6,29 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hvd_nowcast import __version__, console
 from hvd_nowcast.errors import HvdNowcastError, ParallelError
+from hvd_nowcast.pretrained import run_path
 from hvd_nowcast.regions.commands import regions
 from hvd_nowcast.spark.commands import spark
 
 if TYPE_CHECKING:
     from hvd_nowcast.shards.split import SplitRule
 
-RUN = click.argument("run", type=click.Path(path_type=Path))
+
+class RunPath(click.Path):
+    """A run folder, or the word ``pretrained`` for the model that comes with the package."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Path of the folder."""
+        return run_path(Path(os.fsdecode(super().convert(value, param, ctx))))
+
+
+RUN = click.argument("run", type=RunPath(path_type=Path))
 INPUTS = click.Path(path_type=Path)
 
 
@@ -164,7 +174,9 @@ def stage(folder: Path, target: Path, config: Path | None, overrides: tuple[str,
 @click.option("--set", "overrides", multiple=True, help="section.key=value, may be repeated.")
 @click.option("--resume", is_flag=True, help="Continue the run from its newest checkpoint.")
 @click.option(
-    "--start-from", type=INPUTS, help="Run whose weights to start from: --set start.run=RUN."
+    "--start-from",
+    type=RunPath(path_type=Path),
+    help="Run whose weights to start from: --set start.run=RUN.",
 )
 @click.option("--locality", type=int, help="Short for --set data.locality=N: few shards at a time.")
 @click.option(
@@ -334,6 +346,8 @@ def forecast(
     """Forecast from the newest files in any supported format.
 
     \b
+    Without a run of your own, with the model that comes with the program:
+      hvd-nowcast forecast pretrained --input radar*.nc --out rain.nc --plot figures
     Rain from radar frames, then the discharge of a watershed with that rain ahead:
       hvd-nowcast forecast runs/radar --input radar*.nc --out rain.nc
       hvd-nowcast forecast runs/river --input river.nc --rain rain.nc --out flood.nc

@@ -10,6 +10,7 @@ from typing import Any
 from hvd_nowcast import console
 from hvd_nowcast.config import FloodConfig, LandcoverConfig
 from hvd_nowcast.errors import MissingDependencyError, OutputError
+from hvd_nowcast.pretrained import results_folder
 from hvd_nowcast.shards.writer import atomic_output
 from hvd_nowcast.training.run_folder import RunFolder
 from hvd_nowcast.verification.ensemble import MEMBERS
@@ -52,11 +53,12 @@ def evaluate_run(
     run = Path(run_folder)
     findings = _find(run, shards_folder, split, every_minutes, members)
     yield findings.table
-    for path in dict.fromkeys(path for path in (run / "scores.json", json_file) if path):
+    home = results_folder(run)
+    for path in dict.fromkeys(path for path in (home / "scores.json", json_file) if path):
         write_scores(findings.scores, path)
         yield f"scores: {path}"
     try:
-        for path in findings.draw(figures or run / "figures"):
+        for path in findings.draw(figures or home / "figures"):
             yield f"figure: {path}"
     except MissingDependencyError as problem:
         console.warn(f"without figures: {problem}")
