@@ -185,7 +185,12 @@ def stage(folder: Path, target: Path, config: Path | None, overrides: tuple[str,
     type=INPUTS,
     help="File for Horovod's timeline, a Chrome trace.",
 )
-@click.option("--shards", type=INPUTS, help="Copy of the shards to read, see shards stage.")
+@click.option(
+    "--shards",
+    multiple=True,
+    type=INPUTS,
+    help="Copy of the shards to read, see shards stage; one for each folder of data.shards.",
+)
 def train(
     config: Path,
     run_folder: Path,
@@ -194,7 +199,7 @@ def train(
     start_from: Path | None,
     locality: int | None,
     timeline: Path | None,
-    shards: Path | None,
+    shards: tuple[Path, ...],
 ) -> None:
     """Train the model that CONFIG describes into a run folder.
 

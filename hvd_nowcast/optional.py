@@ -29,3 +29,21 @@ def import_optional(module: str, purpose: str, requirement: str) -> ModuleType:
         return import_module(module)
     except (ImportError, RuntimeError) as problem:
         raise MissingDependencyError(f"{purpose}: pip install {requirement}") from problem
+
+
+def import_opencv(purpose: str) -> ModuleType:
+    """OpenCV on one thread: ranks share the cores already.
+
+    Parameters
+    ----------
+    purpose
+        What needs it.
+
+    Raises
+    ------
+    MissingDependencyError
+        When it is not installed.
+    """
+    cv2 = import_optional("cv2", purpose, "opencv-python-headless")
+    cv2.setNumThreads(1)
+    return cv2

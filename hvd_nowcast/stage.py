@@ -66,7 +66,9 @@ def _wanted(
     manifest = Manifest.load(folder)
     if manifest.companions:
         return None  # The past of a watershed's sample may lie in another split.
-    if isinstance(config, NowcastConfig) and config.balance.mode == "equal":
+    # The samples of several archives come in an order of all together, which one does not tell.
+    alone = isinstance(config, NowcastConfig) and len(config.data.folders) < 2
+    if isinstance(config, NowcastConfig) and alone and config.balance.mode == "equal":
         from hvd_nowcast.training.reading_plan import shards_read
 
         shares = equal_shares(config.training.global_batch, ranks.size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from hvd_nowcast import console
-from hvd_nowcast.config import Config, load_config
+from hvd_nowcast.config import Config, NowcastConfig, load_config
+from hvd_nowcast.errors import ConfigError
 from hvd_nowcast.information import collect_versions, comparable_versions, git_state
 from hvd_nowcast.parallel.agreement import from_first, on_all, require_same
 from hvd_nowcast.parallel.communicator import Communicator
@@ -25,7 +27,7 @@ def train(
     overrides: Sequence[str] = (),
     resume: bool = False,
     timeline: Path | None = None,
-    shards: Path | None = None,
+    shards: Sequence[Path] = (),
 ) -> dict[str, Any] | None:
     """Train the model of a configuration file together with all ranks that were launched.
 
@@ -42,7 +44,7 @@ def train(
     timeline
         Where Horovod writes its timeline.
     shards
-        A copy of the shards of the configuration, to read instead of them.
+        Copies of the shards of the configuration, to read instead of them, in the same order.
 
     Returns
     -------
@@ -59,11 +61,22 @@ def train(
         run = RunFolder(folder, writable=communicator.rank == 0)
         if not from_first(communicator, lambda: _prepare(run, config, resume)):
             return None
-        if shards is not None:
+        if shards:
             # Not part of the run: the next job may have its copy elsewhere.
-            elsewhere = (*overrides, f"data.shards={shards}")
+            elsewhere = (*overrides, f"data.shards={_copies(config, shards)}")
             config = on_all(communicator, lambda: load_config(config_file, elsewhere))
         return _train(config, run, communicator, job)
+
+
+def _copies(config: Config, shards: Sequence[Path]) -> str:
+    """Setting of ``data.shards`` that names the copies."""
+    wanted = len(config.data.folders) if isinstance(config, NowcastConfig) else 1
+    if len(shards) != max(1, wanted):
+        raise ConfigError(
+            f"--shards names {len(shards)} folders, but data.shards {wanted}: give --shards once "
+            "for each, in the same order"
+        )
+    return json.dumps([str(folder) for folder in shards] if wanted > 1 else str(shards[0]))
 
 
 def describe_training(folder: Path, final: Mapping[str, Any]) -> str:

@@ -44,7 +44,8 @@ class DataSection:
     Attributes
     ----------
     shards
-        Folder made by ``hvd-nowcast shards build``, relative to the working directory.
+        Folder made by ``hvd-nowcast shards build``, relative to the working directory; or a list
+        of such folders, of one quantity, which are brought to the pixel size of the first.
     synthetic
         Used instead of ``shards``: an archive built into the run folder.
     frames_in, frames_out
@@ -60,9 +61,10 @@ class DataSection:
     wet_bias
         How much more often a rainy window is drawn: one with a fifth of its pixels wet, or more,
         comes ``1 + wet_bias`` times as often as a dry one. 0 draws every window once per epoch.
+        Of several archives the larger frames are drawn more often, in proportion to their pixels.
     """
 
-    shards: str | None = None
+    shards: str | tuple[str, ...] | None = None
     synthetic: SyntheticSection | None = None
     frames_in: int = 6
     frames_out: int = 12
@@ -77,11 +79,44 @@ class DataSection:
             (self.shards is None) != (self.synthetic is None),
             "data: give either shards (a folder) or synthetic (a section), not both or neither",
         )
+        require(
+            self.shards is None or (all(self.folders) and len(self.folders) >= 1),
+            "data.shards: a folder has no name",
+        )
+        require(
+            len(set(self.folders)) == len(self.folders), "data.shards names a folder more than once"
+        )
+        require(
+            len(self.folders) < 2 or self.crop is not None,
+            "data.shards of several folders needs data.crop: their frames differ in size",
+        )
         require(self.frames_in >= 1, "data.frames_in must be at least 1")
         require(self.frames_out >= 1, "data.frames_out must be at least 1")
         require(self.crop is None or self.crop >= 8, "data.crop must be null or at least 8 pixels")
         require(self.wet_bias >= 0, "data.wet_bias must not be negative")
         require(self.locality >= 0, "data.locality must not be negative")
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders of ``shards``; none with a synthetic archive."""
+        if self.shards is None:
+            return ()
+        return (self.shards,) if isinstance(self.shards, str) else self.shards
+
+    def only_folder(self, purpose: str) -> str | None:
+        """The folder of ``shards``, None with a synthetic archive.
+
+        Raises
+        ------
+        ConfigError
+            When there are several, with the purpose that one is needed for.
+        """
+        require(
+            len(self.folders) < 2,
+            f"{purpose} one archive, but data.shards names {len(self.folders)}: "
+            f"{', '.join(self.folders)}",
+        )
+        return next(iter(self.folders), None)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# Near an offset of 0 or 1 rounding could draw a neighbour of equal windows twice.
+MARGIN = 0.25
+
 
 def epoch_order(
     weights: NDArray[np.floating[Any]],
@@ -22,6 +25,7 @@ def epoch_order(
     epoch: int,
     shards: NDArray[np.integer[Any]] | None = None,
     locality: int = 0,
+    margin: float = MARGIN,
 ) -> NDArray[np.int64]:
     """Order in which the windows of an archive are drawn in one epoch.
 
@@ -38,6 +42,9 @@ def epoch_order(
     shards, locality
         With the shard of each window and a number, the shards are shuffled, and the windows are
         shuffled only inside that many shards at a time.
+    margin
+        How far the random offset of the resampling stays clear of 0 and 1. With a margin, windows
+        of a weight far below the mean may never come: of unequal archives take 0.
 
     Returns
     -------
@@ -46,8 +53,7 @@ def epoch_order(
     """
     generator = np.random.default_rng((seed, epoch))
     shares = np.cumsum(weights, dtype=np.float64)
-    # The offset stays clear of 0 and 1, where rounding could draw a neighbour twice.
-    offset = generator.uniform(0.25, 0.75)
+    offset = generator.uniform(margin, 1 - margin)
     positions = (np.arange(len(weights)) + offset) * (shares[-1] / len(weights))
     drawn = np.searchsorted(shares, positions).clip(max=len(weights) - 1)
     order = generator.permutation(drawn)
@@ -62,7 +68,7 @@ class SampleOrder:
 
     Parameters
     ----------
-    weights, seed, shards, locality
+    weights, seed, shards, locality, margin
         As in `epoch_order`.
     """
 
@@ -72,12 +78,13 @@ class SampleOrder:
         seed: int,
         shards: NDArray[np.integer[Any]] | None = None,
         locality: int = 0,
+        margin: float = MARGIN,
     ) -> None:
         self._windows = len(weights)
 
         @lru_cache(maxsize=4)
         def order(epoch: int) -> NDArray[np.int64]:
-            return epoch_order(weights, seed, epoch, shards, locality)
+            return epoch_order(weights, seed, epoch, shards, locality, margin)
 
         self._order = order
 

@@ -17,6 +17,7 @@ from hvd_nowcast.hydrology.watershed import Watershed
 from hvd_nowcast.loader.batches import NumberedSamples, Shape
 from hvd_nowcast.loader.decoding import CodeTable, valid_pixels
 from hvd_nowcast.loader.pipeline import WindowReader
+from hvd_nowcast.shards.index import WindowIndex
 from hvd_nowcast.shards.manifest import Manifest
 from hvd_nowcast.shards.reader import ReaderPool
 from hvd_nowcast.shards.schema import Codes, Packing, Times
@@ -244,7 +245,7 @@ class FloodSamples(NumberedSamples):
     def __init__(
         self,
         samples: WatershedSamples,
-        reader: WindowReader,
+        reader: WindowReader[WindowIndex],
         packing: Packing,
         grid_shape: tuple[int, int],
         gauges: Sequence[int] | None = None,

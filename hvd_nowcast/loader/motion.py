@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hvd_nowcast.optional import import_optional
+from hvd_nowcast.optional import import_opencv
 from hvd_nowcast.shards.schema import Codes, Packing
 
 MOTION_FRAMES = 3
@@ -23,6 +23,9 @@ WET_LEVEL, LEVELS_PER_DECIBEL = 20.0, 4.0
 SMOOTHING, SURROUNDINGS = 12.0, 4.0
 # The motion of dry places follows from that of rain far away.
 DRY_WEIGHT = 1e-3
+# Of a large frame only so many pixels around a part are looked at: rain from farther away does not
+# come in an hour.
+MARGIN = 144
 # Weights of the four pixels around a place, from which it is all known.
 ALL_KNOWN = 0.999
 
@@ -35,6 +38,16 @@ Part = tuple[slice, slice]
 def take_part(codes: Codes, part: Part | None) -> Codes:
     """Rows and columns of a window, shape (t, y, x), or all of it."""
     return codes if part is None else codes[:, part[0], part[1]]
+
+
+def surroundings(codes: Codes, part: Part) -> tuple[Codes, Part]:
+    """A window with a margin around a part, shape (t, y, x), and where the part lies in it."""
+    wide = tuple(slice(max(0, side.start - MARGIN), side.stop + MARGIN) for side in part)
+    rows, columns = (
+        slice(side.start - around.start, side.stop - around.start)
+        for side, around in zip(part, wide, strict=True)
+    )
+    return codes[:, wide[0], wide[1]], (rows, columns)
 
 
 def grey_levels(values: Floats, wet_threshold: float) -> NDArray[np.uint8]:
@@ -158,6 +171,8 @@ class CodeExtrapolation:
         part
             Rows and columns that are wanted; all when None.
         """
+        if part is not None:
+            codes, part = surroundings(codes, part)
         seen = codes[: self._frames_in]
         motion = estimate_motion(self._grey[seen[-MOTION_FRAMES:]])
         newest = np.where(seen[-1] == self._packing.fill, np.nan, seen[-1].astype(np.float32))
@@ -169,7 +184,4 @@ class CodeExtrapolation:
 
 
 def _opencv() -> Any:
-    cv2 = import_optional("cv2", "the motion of rain needs OpenCV", "opencv-python-headless")
-    # Ranks share the cores already.
-    cv2.setNumThreads(1)
-    return cv2
+    return import_opencv("the motion of rain needs OpenCV")

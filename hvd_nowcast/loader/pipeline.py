@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
 from hvd_nowcast.config import DataSection
-from hvd_nowcast.loader.assignment import SampleOrder
+from hvd_nowcast.loader.assignment import MARGIN, SampleOrder
 from hvd_nowcast.loader.decoding import CodeTable, look_up, valid_pixels
 from hvd_nowcast.loader.motion import CodeExtrapolation, Part, take_part
 from hvd_nowcast.loader.noise import correlated_noise, noise_codes, noise_table
 from hvd_nowcast.loader.read_ahead import read_ahead
 from hvd_nowcast.loader.region import CodeReader
 from hvd_nowcast.loader.scaling import Scaling, scaled_table
-from hvd_nowcast.shards.index import WindowIndex
+from hvd_nowcast.shards.index import JointIndex, WindowIndex
 from hvd_nowcast.shards.schema import Codes, Packing
+
+Windows = WindowIndex | JointIndex
+Index = TypeVar("Index", WindowIndex, JointIndex)
 
 # From a whole window to the part that is wanted, with what else the model is shown.
 Take = Callable[[Codes, Part | None], Codes]
@@ -82,7 +85,7 @@ class Batch(NamedTuple):
         return [*(tf.tile(one, [self.members, 1, 1, 1]) for one in seen), noise]
 
 
-class WindowReader:
+class WindowReader(Generic[Index]):
     """Reads whole windows of stored codes.
 
     Parameters
@@ -93,8 +96,8 @@ class WindowReader:
         Reads their frames.
     """
 
-    def __init__(self, index: WindowIndex, frames: CodeReader) -> None:
-        self.index = index
+    def __init__(self, index: Index, frames: CodeReader) -> None:
+        self.index: Index = index
         self._frames = frames
 
     def read(self, window: int) -> Codes:
@@ -106,9 +109,14 @@ class WindowReader:
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
-def window_weights(index: WindowIndex, wet_bias: float) -> NDArray[np.float64]:
-    """How often each window is drawn, relative to a dry one."""
-    return 1.0 + wet_bias * np.minimum(index.wet_fraction.astype(np.float64) / WIDESPREAD, 1.0)
+def window_weights(index: Windows, wet_bias: float) -> NDArray[np.float64]:
+    """How often each window is drawn, relative to a dry one of the largest frames.
+
+    A sample is a square of some size, so the more of them a frame holds, the more often it is
+    drawn: then every pixel of all archives is seen as often.
+    """
+    wet = 1.0 + wet_bias * np.minimum(index.wet_fraction.astype(np.float64) / WIDESPREAD, 1.0)
+    return wet * (index.frame_pixels / max(index.frame_pixels, default=1))
 
 
 def cut_sample(
@@ -276,7 +284,7 @@ class CodeBatches:
 
     def training(
         self,
-        reader: WindowReader,
+        reader: WindowReader[Any],
         seed: int,
         global_batch: int,
         part: slice,
@@ -310,7 +318,7 @@ class CodeBatches:
         return read_ahead(samples, size)
 
     def evaluation(
-        self, reader: WindowReader, windows: Sequence[int], batch: int
+        self, reader: WindowReader[Any], windows: Sequence[int], batch: int
     ) -> Iterator[tf.Tensor]:
         """Batches of whole frames in the given order."""
 
@@ -323,14 +331,15 @@ class CodeBatches:
         return read_ahead(samples, batch)
 
     def windows(
-        self, reader: WindowReader, seed: int, global_batch: int, part: slice, step: int
+        self, reader: WindowReader[Any], seed: int, global_batch: int, part: slice, step: int
     ) -> list[int]:
         """Windows that this rank takes in one step, for messages."""
         return self._order(reader.index, seed).batch(global_batch, step)[part].tolist()
 
-    def _order(self, index: WindowIndex, seed: int) -> SampleOrder:
+    def _order(self, index: Windows, seed: int) -> SampleOrder:
         weights = window_weights(index, self._section.wet_bias)
-        return SampleOrder(weights, seed, index.shards(), self._section.locality)
+        margin = MARGIN if np.ptp(index.frame_pixels) == 0 else 0.0
+        return SampleOrder(weights, seed, index.shards(), self._section.locality, margin)
 
     def _training_sample(self, codes: Codes, seed: int, number: int) -> Codes:
         generator = np.random.default_rng((seed, 1, number))

@@ -162,11 +162,16 @@ def evaluate_nowcast(
 ) -> Findings:
     """Score a run on its own shards or on others; parameters as of `evaluate`."""
     predictor = Predictor.load(run)
-    folder = Path(shards_folder or predictor.config.data.shards or run / "shards")
+    folder = shards_folder or _own_folder(predictor, run)
     evaluation = evaluate(predictor, folder, split, every_minutes, members=members)
     scores = evaluation.to_json()
     draw = partial(save_evaluation_figures, scores, evaluation.example)
     return Findings(evaluation.table(), scores, draw)
+
+
+def _own_folder(predictor: Predictor, run: Path) -> Path:
+    only = predictor.config.data.only_folder("choose with --shards: scores are those of")
+    return Path(only) if only else run / "shards"
 
 
 def _forecasters(predictor: NowcastModel, wet_threshold: float) -> dict[str, Forecaster]:

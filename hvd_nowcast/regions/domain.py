@@ -48,9 +48,10 @@ def look_at_regions(config: RegionsConfig, base: Config) -> Found:
 
 
 def _radar(config: RegionsConfig, base: NowcastConfig) -> Found:
-    if base.data.shards is None:
+    only = base.data.only_folder("regions are cut from")
+    if only is None:
         raise ConfigError("regions need an archive: give data.shards in the base")
-    folder = Path(base.data.shards)
+    folder = Path(only)
     manifest = Manifest.load(folder)
     with ShardReader(shard_path(folder, manifest.shards[0].file)) as reader:
         grid = reader.header.grid

@@ -86,6 +86,17 @@ class WindowIndex:
         steps = int(self._start[window]) + self._frames_in - 1
         return run.first_time + np.timedelta64(steps * self._manifest.step_seconds, "s")
 
+    @property
+    def frame_pixels(self) -> NDArray[np.int64]:
+        """Pixels of the frames of each window, shape ``(windows,)``."""
+        rows, columns = self._manifest.grid.shape
+        return np.full(len(self), rows * columns)
+
+    @property
+    def shard_count(self) -> int:
+        """Shards of the archive."""
+        return len(self._manifest.shards)
+
     def within(self, periods: Sequence[tuple[str, str]]) -> WindowIndex:
         """The windows whose reference time lies in one of some periods.
 
@@ -123,6 +134,42 @@ class WindowIndex:
             sums = np.concatenate([[0.0], np.cumsum(wet)])
             means.append((sums[start + self._length] - sums[start]) / self._length)
         return np.concatenate(means).astype(np.float32)
+
+
+class JointIndex:
+    """The windows of several archives, one archive after the other.
+
+    Parameters
+    ----------
+    parts
+        The windows of each archive; an archive may have none.
+    """
+
+    def __init__(self, parts: Sequence[WindowIndex]) -> None:
+        self._parts = parts
+        self._ends = np.cumsum([len(part) for part in parts])
+        self.wet_fraction = np.concatenate([part.wet_fraction for part in parts])
+        self.frame_pixels = np.concatenate([part.frame_pixels for part in parts])
+
+    def __len__(self) -> int:
+        """Number of windows."""
+        return int(self._ends[-1])
+
+    def archive(self, window: int) -> int:
+        """Number of the archive that holds a window."""
+        return int(np.searchsorted(self._ends, window, side="right"))
+
+    def pieces(self, window: int) -> tuple[FrameRange, ...]:
+        """Where the frames of a window lie, see `WindowIndex`."""
+        number = self.archive(window)
+        part = self._parts[number]
+        return part.pieces(window - int(self._ends[number]) + len(part))
+
+    def shards(self) -> NDArray[np.int32]:
+        """Number of the shard of each window, all archives counted through."""
+        before = np.cumsum([0, *(part.shard_count for part in self._parts[:-1])])
+        numbers = [p.shards() + first for p, first in zip(self._parts, before, strict=True)]
+        return np.concatenate(numbers).astype(np.int32)
 
 
 def build_index(
@@ -197,4 +244,4 @@ def segments_of(
     )
 
 
-__all__ = ["FrameRange", "ShardEntry", "WindowIndex", "build_index", "segments_of"]
+__all__ = ["FrameRange", "JointIndex", "ShardEntry", "WindowIndex", "build_index", "segments_of"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
 
 from hvd_nowcast.errors import ShardError
@@ -9,21 +11,31 @@ from hvd_nowcast.shards.manifest import Manifest
 from hvd_nowcast.training.run_folder import RunFolder
 
 
-def store_data_facts(manifest: Manifest, run: RunFolder) -> None:
+def store_data_facts(manifests: Sequence[Manifest], run: RunFolder) -> None:
     """Write ``data.json``, or compare with it on a resume.
+
+    Of several archives the grid is that of the first, and shards carry the number of theirs: the
+    folders may lie elsewhere at a resume.
 
     Raises
     ------
     ShardError
         When the archive changed since the start of the run.
     """
+    first = manifests[0]
     facts: dict[str, Any] = {
-        "quantity": manifest.quantity,
-        "step_seconds": manifest.step_seconds,
-        "grid_digest": manifest.grid.digest,
-        "grid_shape": list(manifest.grid.shape),
-        "grid_spacing": manifest.grid.spacing,
-        "shards": {entry.file: entry.sha256 for entry in manifest.shards},
+        "quantity": first.quantity,
+        "step_seconds": first.step_seconds,
+        "grid_digest": first.grid.digest,
+        "grid_shape": list(first.grid.shape),
+        "grid_spacing": first.grid.spacing,
+        "shards": {
+            entry.file if len(manifests) == 1 else f"{number}/{PurePath(entry.file).name}": (
+                entry.sha256
+            )
+            for number, manifest in enumerate(manifests)
+            for entry in manifest.shards
+        },
     }
     keep_data_facts(facts, run)
 

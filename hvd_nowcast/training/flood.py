@@ -168,7 +168,7 @@ class FloodTask(SampledTask[FloodSamples]):
     def __init__(self, config: FloodConfig, run: RunFolder) -> None:
         self._config = config
         self._data = FloodData(config, run)
-        store_data_facts(self._data.manifest, run)
+        store_data_facts([self._data.manifest], run)
         super().__init__(config.training, self._data.batches, config.region, VALIDATION_BATCH)
         self.network = build_flood(config.model, self._data.maps, self._data.sizes)
         self.model = self.network.model

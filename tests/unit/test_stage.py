@@ -102,7 +102,7 @@ def test_the_copy_of_a_node_is_enough_to_train(synthetic_shards: Path, tmp_path:
     (line,) = stage(synthetic_shards, copy, TINY, settings)
     assert "are not needed" in line
     assert names(copy) - {"manifest.json"} <= of_split(synthetic_shards, "train", "validation")
-    staged = train(TINY, tmp_path / "a", settings, shards=copy)
+    staged = train(TINY, tmp_path / "a", settings, shards=[copy])
     plain = train(TINY, tmp_path / "b", settings)
     assert staged is not None and plain is not None
     assert staged["fingerprint"] == plain["fingerprint"]

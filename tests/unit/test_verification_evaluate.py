@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from hvd_nowcast.config import config_from_dict
+from hvd_nowcast.config import DataSection, config_from_dict
 from hvd_nowcast.errors import ConfigError, InputError, MissingDependencyError, OutputError
 from hvd_nowcast.evaluate import evaluate_run, write_scores
 from hvd_nowcast.nowcast import evaluate as evaluation_module
@@ -219,7 +219,7 @@ def test_a_run_gets_scores_and_figures(monkeypatch, tmp_path, archive, own_shard
     pytest.importorskip("pysteps")
     predictor = FakePredictor()
     shards = str(archive) if own_shards else "elsewhere"
-    predictor.config = SimpleNamespace(data=SimpleNamespace(shards=shards))
+    predictor.config = SimpleNamespace(data=DataSection(shards=str(shards)))
     monkeypatch.setattr(evaluation_module.Predictor, "load", lambda folder: predictor)
     RunFolder(tmp_path / "run").start(config_from_dict({"data": {"shards": "here"}}, "test"))
     other = tmp_path / "copy.json"
