@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from hvd_nowcast.errors import ShardError
 from hvd_nowcast.loader.assignment import spread_evenly
 from hvd_nowcast.loader.frame_cache import FrameCache
-from hvd_nowcast.loader.region import CodeReader
 from hvd_nowcast.loader.resampling import (
     LARGEST_SPACING_CHANGE,
     CodeResampler,
@@ -25,7 +24,7 @@ from hvd_nowcast.loader.resampling import (
 )
 from hvd_nowcast.loader.thinning import thinned
 from hvd_nowcast.shards.manifest import Manifest
-from hvd_nowcast.shards.reader import ReaderPool
+from hvd_nowcast.shards.reader import CodeReader, ReaderPool
 from hvd_nowcast.shards.schema import QUANTITIES, Codes, Packing
 
 # Frames that are looked at to see where an archive has data.

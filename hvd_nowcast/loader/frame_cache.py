@@ -7,7 +7,7 @@ from collections import OrderedDict
 
 import numpy as np
 
-from hvd_nowcast.loader.region import CodeReader
+from hvd_nowcast.shards.reader import CodeReader
 from hvd_nowcast.shards.schema import Codes
 
 CACHE_BYTES = 256 << 20

@@ -21,9 +21,9 @@ from hvd_nowcast.loader.decoding import CodeTable, look_up, valid_pixels
 from hvd_nowcast.loader.motion import CodeExtrapolation, Part, take_part
 from hvd_nowcast.loader.noise import correlated_noise, noise_codes, noise_table
 from hvd_nowcast.loader.read_ahead import read_ahead
-from hvd_nowcast.loader.region import CodeReader
 from hvd_nowcast.loader.scaling import Scaling, scaled_table
 from hvd_nowcast.shards.index import JointIndex, WindowIndex
+from hvd_nowcast.shards.reader import CodeReader
 from hvd_nowcast.shards.schema import Codes, Packing
 
 Windows = WindowIndex | JointIndex

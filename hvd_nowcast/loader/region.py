@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,17 +11,11 @@ from numpy.typing import NDArray
 from hvd_nowcast.config import RegionSection
 from hvd_nowcast.errors import ConfigError
 from hvd_nowcast.shards.manifest import Manifest, ShardEntry
+from hvd_nowcast.shards.reader import CodeReader
 from hvd_nowcast.shards.schema import QUANTITIES, Codes
 
 # The rain of a region is looked at in every so many frames: half an hour of radar.
 LOOK_EVERY = 6
-
-
-class CodeReader(Protocol):
-    """What reads stored frames; `ReaderPool` is one."""
-
-    def read_codes(self, file: str, start: int, stop: int) -> Codes:
-        """Stored codes of some frames of one file, shape (frames, y, x)."""
 
 
 class RegionReader:

@@ -43,7 +43,8 @@ def resample(frames: Array, shape: tuple[int, int]) -> Array:
     if frames.shape[1:] == shape:
         return frames
     cv2 = import_opencv("frames of another pixel size need OpenCV")
-    way = cv2.INTER_AREA if shape[0] <= frames.shape[1] else cv2.INTER_LINEAR
+    fewer = shape[0] * shape[1] < frames.shape[1] * frames.shape[2]
+    way = cv2.INTER_AREA if fewer else cv2.INTER_LINEAR
     found = np.empty((len(frames), *shape), np.float32)
     for frame, new in zip(frames, found, strict=True):
         missing = np.isnan(frame)

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hvd_nowcast.loader.region import CodeReader
 from hvd_nowcast.shards.manifest import Manifest, Segment, ShardEntry
+from hvd_nowcast.shards.reader import CodeReader
 from hvd_nowcast.shards.schema import Codes
 
 Integers = NDArray[np.int64]

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from hvd_nowcast import console
 from hvd_nowcast.errors import ConfigError, InputError, MissingDependencyError
+from hvd_nowcast.loader.thinning import thinned
 from hvd_nowcast.nowcast.model import EnsembleModel, NowcastModel, draw_members
 from hvd_nowcast.nowcast.predictor import Predictor
+from hvd_nowcast.nowcast.spacing import at_spacing
 from hvd_nowcast.plots import save_evaluation_figures
 from hvd_nowcast.shards.index import build_index
 from hvd_nowcast.shards.manifest import Manifest
@@ -54,7 +56,8 @@ def evaluate(
     predictor
         The model.
     shards_folder
-        Folder with ``manifest.json``.
+        Folder with ``manifest.json``. Frames more often than the model's are thinned, and pixels
+        of another size resampled for the model alone: scores are those on the archive's grid.
     split
         ``train``, ``validation`` or ``test``.
     every_minutes
@@ -80,16 +83,19 @@ def evaluate(
         When the package `scores` is not installed.
     """
     folder = Path(shards_folder)
-    manifest = Manifest.load(folder)
-    _check_fit(predictor, manifest, folder, split)
+    whole = Manifest.load(folder)
+    _check_fit(predictor, whole, folder, split)
     import_scores()
+    pool = ReaderPool(folder)
+    manifest, frames = thinned(whole, pool, predictor.step_seconds)
+    predictor = at_spacing(predictor, manifest.grid.spacing)
     index = build_index(manifest, split, predictor.frames_in, predictor.frames_out)
     chosen = choose_starts(index, every_minutes, manifest.step_seconds)
     if not chosen:
         raise _no_starts(folder, split, every_minutes, len(index), predictor)
     empty = _nothing_yet(predictor, manifest, split, sources, members)
-    with closing(ReaderPool(folder)) as pool:
-        windows = read_windows(index, pool, manifest.packing.table(), chosen)
+    with closing(pool):
+        windows = read_windows(index, frames, manifest.packing.table(), chosen)
         watched = console.progress(windows, "evaluating", total=len(chosen), unit="start")
         return score_windows(empty, watched, predictor)
 
@@ -230,12 +236,12 @@ def _check_fit(predictor: NowcastModel, manifest: Manifest, folder: Path, split:
         raise ConfigError(f"--split {split}: choose from {', '.join(SPLITS)}")
     ours = (predictor.quantity, predictor.step_seconds)
     theirs = (manifest.quantity, manifest.step_seconds)
-    if ours != theirs:
+    if ours[0] != theirs[0] or ours[1] % theirs[1]:
         raise InputError(
             folder,
             f"holds {theirs[0]} every {theirs[1]} s, but the model was trained on {ours[0]} every "
             f"{ours[1]} s",
-            "Give shards of the same quantity and time step with --shards",
+            "Give shards of the same quantity with --shards, whose time step divides the model's",
         )
 
 

@@ -16,6 +16,7 @@ from hvd_nowcast import __version__, console
 from hvd_nowcast.errors import InputError
 from hvd_nowcast.grid import Grid
 from hvd_nowcast.nowcast.model import EnsembleModel, NowcastModel, draw_members
+from hvd_nowcast.nowcast.spacing import at_spacing
 from hvd_nowcast.plots.forecast_file import EXCEEDANCE
 from hvd_nowcast.reference_time import parse_reference_time
 from hvd_nowcast.shards.convert import open_source
@@ -31,7 +32,6 @@ VARIABLE_NAMES = {"rain_rate": "precip_intensity"}
 # Enough for probabilities in steps of 5 %.
 MEMBERS = 20
 FILL = np.float32(-9999.0)
-LARGEST_SPACING_CHANGE = 0.1
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,8 @@ def make_forecast(
         When the forecast cannot be written; nothing is left under its name then.
     """
     source = open_source(paths, format=format, variable=variable, relation=relation)
-    check_fit(predictor, source)
-    return forecast_from(predictor, source, out, reference_time, fill, members)
+    fitted = fit_to(predictor, source)
+    return forecast_from(fitted, source, out, reference_time, fill, members)
 
 
 def forecast_from(
@@ -123,10 +123,12 @@ def forecast_from(
 
     Parameters
     ----------
-    predictor, out, reference_time, fill, members
-        See `make_forecast`.
+    predictor
+        The model, as `fit_to` gives it.
     source
-        The frames, which `check_fit` has seen.
+        The frames.
+    out, reference_time, fill, members
+        See `make_forecast`.
 
     Raises
     ------
@@ -213,7 +215,8 @@ def possible_starts(
     step = np.timedelta64(predictor.step_seconds, "s")
     back = step * np.arange(predictor.frames_in)
     times = np.unique(source.times)
-    chosen = times[at_multiples(times, every_minutes, predictor.step_seconds)]
+    step_seconds = min(predictor.step_seconds, source.step_seconds)
+    chosen = times[at_multiples(times, every_minutes, step_seconds)]
     return [time for time in chosen if np.isin(time - back, times).all()]
 
 
@@ -299,8 +302,8 @@ def _frame(source: FrameSource, number: int) -> Array:
     return checked(source.read(number), source.quantity, source.files[number])[0]
 
 
-def check_fit(predictor: NowcastModel, source: FrameSource) -> None:
-    """Refuse frames of another quantity, and warn of pixels of another size.
+def fit_to(predictor: NowcastModel, source: FrameSource) -> NowcastModel:
+    """The model for the frames of a source; pixels of another size are resampled there and back.
 
     Raises
     ------
@@ -313,12 +316,13 @@ def check_fit(predictor: NowcastModel, source: FrameSource) -> None:
             f"holds {source.quantity}, but the model was trained on {predictor.quantity}",
             "Use a model of the same quantity",
         )
-    change = source.grid.spacing / predictor.grid_spacing - 1
-    if abs(change) > LARGEST_SPACING_CHANGE:
-        console.warn(
-            f"the input has pixels of {source.grid.spacing:.0f} m, the model was trained on "
-            f"{predictor.grid_spacing:.0f} m: motion will be misjudged"
+    fitted = at_spacing(predictor, source.grid.spacing)
+    if fitted is not predictor:
+        console.note(
+            f"pixels of {source.grid.spacing:.0f} m are resampled to {predictor.grid_spacing:.0f} m, "
+            "which the model was trained on, and its forecast back"
         )
+    return fitted
 
 
 def _write_times(dataset: netCDF4.Dataset, start: np.datetime64, step: int, leads: int) -> None:

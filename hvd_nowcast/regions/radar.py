@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvd_nowcast.config import RegionSection
-from hvd_nowcast.loader.region import CodeReader, mask_of, slices_of, wet_codes
+from hvd_nowcast.loader.region import mask_of, slices_of, wet_codes
 from hvd_nowcast.regions.similarity import Description
 from hvd_nowcast.shards.manifest import Manifest
+from hvd_nowcast.shards.reader import CodeReader
 
 Array = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ import os
 from collections import OrderedDict
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import netCDF4
 import numpy as np
@@ -185,6 +185,13 @@ class ShardReader:
 
 def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
+class CodeReader(Protocol):
+    """What reads stored frames; `ReaderPool` is one."""
+
+    def read_codes(self, file: str, start: int, stop: int) -> Codes:
+        """Stored codes of some frames of one file, shape (frames, y, x)."""
 
 
 class ReaderPool:

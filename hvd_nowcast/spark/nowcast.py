@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hvd_nowcast.errors import InputError
-from hvd_nowcast.nowcast.forecast import check_fit, forecast_from, possible_starts
+from hvd_nowcast.nowcast.forecast import fit_to, forecast_from, possible_starts
+from hvd_nowcast.nowcast.model import NowcastModel
 from hvd_nowcast.nowcast.predictor import Predictor
 from hvd_nowcast.shards.convert import open_source
 from hvd_nowcast.shards.convert.source import FrameSource
@@ -20,14 +21,14 @@ class ArchiveWork:
     Parameters
     ----------
     predictor
-        The model.
+        The model, fitted to the frames.
     source
         Frames of the archive.
     times
         Reference time of each result file.
     """
 
-    def __init__(self, predictor: Predictor, source: FrameSource, times: dict[str, str]) -> None:
+    def __init__(self, predictor: NowcastModel, source: FrameSource, times: dict[str, str]) -> None:
         self.weights = predictor.fingerprint
         self.pieces = tuple(times)
         self._predictor = predictor
@@ -53,9 +54,8 @@ def open_archive_work(run: Path, request: Request) -> Iterator[ArchiveWork]:
     InputError
         When the archive does not fit the model, or holds no start.
     """
-    predictor = Predictor.load(run)
     source = open_source(request.inputs)
-    check_fit(predictor, source)
+    predictor = fit_to(Predictor.load(run), source)
     starts = possible_starts(predictor, source, request.every_minutes)
     if not starts:
         raise InputError(

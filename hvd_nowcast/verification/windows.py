@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hvd_nowcast.errors import ConfigError
 from hvd_nowcast.shards.index import WindowIndex
-from hvd_nowcast.shards.reader import ReaderPool
+from hvd_nowcast.shards.reader import CodeReader
 from hvd_nowcast.shards.schema import Times
 
 Array = NDArray[np.float32]
@@ -46,11 +46,11 @@ def at_multiples(times: Times, every_minutes: int, step_seconds: int) -> NDArray
 
 
 def read_windows(
-    index: WindowIndex, pool: ReaderPool, table: Array, windows: Iterable[int]
+    index: WindowIndex, frames: CodeReader, table: Array, windows: Iterable[int]
 ) -> Iterator[Window]:
     """Start time and decoded frames, shape (t, y, x) with NaN where missing, of some windows."""
     for window in windows:
         codes = [
-            pool.read_codes(piece.file, piece.start, piece.stop) for piece in index.pieces(window)
+            frames.read_codes(piece.file, piece.start, piece.stop) for piece in index.pieces(window)
         ]
         yield index.start_time(window), table[np.concatenate(codes)]

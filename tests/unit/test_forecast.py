@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from hvd_nowcast.errors import ConfigError, InputError, OutputError
-from hvd_nowcast.nowcast.forecast import make_forecast
+from hvd_nowcast.nowcast.forecast import make_forecast, possible_starts
 from hvd_nowcast.shards import writer
+from hvd_nowcast.shards.convert import open_source
 from tests.unit.test_bad_input import write_radar
 
 START = "2020-01-01T"
@@ -97,15 +98,33 @@ def test_another_quantity_is_refused(tmp_path: Path) -> None:
         make_forecast(model, [path], tmp_path / "f.nc")
 
 
-def test_other_pixels_are_warned_of_once(
+def test_other_pixels_are_resampled_and_brought_back(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    # The network once saw the pixels as they are, after a warning that it would misjudge motion.
     path, model = write_radar(tmp_path / "a.nc", rising()), Doubler()
     make_forecast(model, [path], tmp_path / "f.nc")
+    assert model.seen.shape == (3, 6, 8)
     assert capsys.readouterr().err == ""
-    model.grid_spacing = 2.0
+    for spacing, shape in ((2.0, (3, 3, 4)), (0.5, (3, 12, 16)), (1.09, (3, 6, 8))):
+        model.grid_spacing = spacing
+        make_forecast(model, [path], tmp_path / "f.nc")
+        assert model.seen.shape == shape
+        np.testing.assert_allclose(read(tmp_path / "f.nc"), np.full((4, 6, 8), 24.0), rtol=1e-6)
+        assert capsys.readouterr().err.count("are resampled") == (spacing != 1.09)
+
+
+def test_frames_more_often_than_the_step_of_the_model_are_thinned(tmp_path: Path) -> None:
+    path, model = write_radar(tmp_path / "a.nc", rising()), Doubler()
+    model.step_seconds = 900
     make_forecast(model, [path], tmp_path / "f.nc")
-    assert capsys.readouterr().err.count("warning:") == 1
+    assert model.seen[:, 0, 0].tolist() == [6.0, 9.0, 12.0]
+    source = open_source([path])
+    starts = [str(time)[11:16] for time in possible_starts(model, source, 15)]
+    assert starts == ["00:30", "00:45"]
+    model.step_seconds = 420
+    with pytest.raises(InputError, match="one every 420 s, but these are missing"):
+        make_forecast(model, [path], tmp_path / "f.nc")
 
 
 def test_pixels_the_newest_frame_lacks_have_no_forecast(tmp_path: Path) -> None:

@@ -33,8 +33,11 @@ class FakePredictor:
     frames_out: int = 4
     step_seconds: int = 300
     quantity: str = "rain_rate"
+    grid_spacing: float = 1000.0
+    fingerprint: str = "f" * 64
 
     def forecast(self, frames):
+        self.shape = frames.shape[1:]
         assert frames.shape[0] == self.frames_in
         return np.repeat(0.8 * np.nan_to_num(frames[-1:]), self.frames_out, axis=0)
 
@@ -96,6 +99,19 @@ def test_every_step_takes_every_window(archive):
     assert every.starts == 80 - 7 + 1
 
 
+def test_an_archive_of_other_pixels_and_steps_is_scored_on_its_own_grid(archive):
+    # It was refused, or scored with pixels taken for what they are not.
+    same, coarse = FakePredictor(), FakePredictor(step_seconds=600, grid_spacing=2000.0)
+    fitting = evaluate(same, archive, sources=NO_FLOW)
+    scored = evaluate(coarse, archive, sources=NO_FLOW)
+    assert (same.shape, coarse.shape) == ((40, 48), (20, 24))
+    assert scored.setting.lead_minutes == (10.0, 20.0, 30.0, 40.0)
+    assert scored.setting.shape == fitting.setting.shape == (40, 48)
+    # Persistence of 10 minutes is the same, whichever frames lie between.
+    mae = [e.to_json()["scores"]["persistence"]["mae"]["all"] for e in (fitting, scored)]
+    assert mae[1][0] == pytest.approx(mae[0][1], rel=0.2)
+
+
 @pytest.mark.parametrize(
     ("predictor", "options", "error", "match"),
     [
@@ -104,7 +120,8 @@ def test_every_step_takes_every_window(archive):
         (FakePredictor(), {"every_minutes": 0}, ConfigError, "positive"),
         (FakePredictor(frames_out=90), {}, InputError, "no 93 frames in a row"),
         (FakePredictor(), {"split": "validation", "every_minutes": 1440}, InputError, "--every 5"),
-        (FakePredictor(step_seconds=600), {}, InputError, "every 300 s"),
+        (FakePredictor(step_seconds=420), {}, InputError, "every 300 s"),
+        (FakePredictor(step_seconds=150), {}, InputError, "every 300 s"),
         (FakePredictor(quantity="vil"), {}, InputError, "trained on vil"),
     ],
 )
