@@ -62,6 +62,12 @@ class DataSection:
         How much more often a rainy window is drawn: one with a fifth of its pixels wet, or more,
         comes ``1 + wet_bias`` times as often as a dry one. 0 draws every window once per epoch.
         Of several archives the larger frames are drawn more often, in proportion to their pixels.
+    zoom
+        Training squares are taken of a side between ``crop / zoom`` and ``crop * zoom`` pixels and
+        resampled to ``crop``, so that rain of other sizes and speeds is seen. 1 does nothing.
+    intensity
+        The rain rate of a training sample is multiplied by a number between ``1 / intensity`` and
+        ``intensity``, so that other climates are seen. 1 does nothing.
     """
 
     shards: str | tuple[str, ...] | None = None
@@ -72,6 +78,8 @@ class DataSection:
     flips: bool = True
     wet_bias: float = 0.0
     locality: int = 0
+    zoom: float = 1.0
+    intensity: float = 1.0
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -95,6 +103,12 @@ class DataSection:
         require(self.crop is None or self.crop >= 8, "data.crop must be null or at least 8 pixels")
         require(self.wet_bias >= 0, "data.wet_bias must not be negative")
         require(self.locality >= 0, "data.locality must not be negative")
+        require(self.zoom >= 1, "data.zoom must be at least 1, which does nothing")
+        require(
+            self.zoom == 1 or (self.crop is not None and self.crop / self.zoom >= 8),
+            "data.zoom needs data.crop, and squares of at least 8 pixels: crop / zoom",
+        )
+        require(self.intensity >= 1, "data.intensity must be at least 1, which does nothing")
 
     @property
     def folders(self) -> tuple[str, ...]:

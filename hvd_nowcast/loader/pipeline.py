@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from hvd_nowcast.config import DataSection
 from hvd_nowcast.loader.assignment import MARGIN, SampleOrder
+from hvd_nowcast.loader.augmentation import Augmentation
 from hvd_nowcast.loader.decoding import CodeTable, look_up, valid_pixels
 from hvd_nowcast.loader.motion import CodeExtrapolation, Part, take_part
 from hvd_nowcast.loader.noise import correlated_noise, noise_codes, noise_table
@@ -276,6 +277,7 @@ class CodeBatches:
                 packing, wet_threshold, section.frames_in, section.frames_out
             )
         self._packing = packing
+        self._augment = Augmentation(section, packing)
         # A missing pixel is not wet: no comparison with NaN is true.
         self._wet_codes = packing.table() >= wet_threshold
         self._frame_shape = padded_shape(grid_shape, multiple)
@@ -343,9 +345,9 @@ class CodeBatches:
 
     def _training_sample(self, codes: Codes, seed: int, number: int) -> Codes:
         generator = np.random.default_rng((seed, 1, number))
-        section = self._section
-        crop, flips = section.crop, section.flips
-        sample = cut_sample(codes, generator, crop, flips, self._wet_codes, self._take)
+        side, flips = self._augment.side(generator), self._section.flips
+        sample = cut_sample(codes, generator, side, flips, self._wet_codes, self._take)
+        sample = self._augment(sample, side, generator)
         return self._complete(sample, self._sample_shape, generator)
 
     def _complete(

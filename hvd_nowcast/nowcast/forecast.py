@@ -318,9 +318,10 @@ def fit_to(predictor: NowcastModel, source: FrameSource) -> NowcastModel:
         )
     fitted = at_spacing(predictor, source.grid.spacing)
     if fitted is not predictor:
+        ours, theirs = predictor.grid_spacing, source.grid.spacing
         console.note(
-            f"pixels of {source.grid.spacing:.0f} m are resampled to {predictor.grid_spacing:.0f} m, "
-            "which the model was trained on, and its forecast back"
+            f"pixels of {theirs:.0f} m are resampled to {ours:.0f} m, which the model was trained "
+            "on, and its forecast back"
         )
     return fitted
 

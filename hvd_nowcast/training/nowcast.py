@@ -10,6 +10,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from hvd_nowcast.config import NowcastConfig, RegionSection
+from hvd_nowcast.config.checks import require
 from hvd_nowcast.errors import ConfigError, ShardError
 from hvd_nowcast.loader.archives import Archive, JointReader, open_archives
 from hvd_nowcast.loader.assignment import rank_part, spread_evenly
@@ -67,6 +68,10 @@ class NowcastTask:
         self._config, self._archives = config, archives
         self._training = training
         first = archives[0].manifest
+        require(
+            data.intensity == 1 or first.quantity == "rain_rate",
+            f"data.intensity is for rain_rate, but {archives[0].folder} holds {first.quantity}",
+        )
         self._decode = BatchDecoder(
             first.packing,
             scaling,
