@@ -16,12 +16,12 @@ LARGEST_SPACING_CHANGE = 0.1
 LEAST_KNOWN = 0.5
 
 
-def resampled_shape(shape: tuple[int, int], ratio: float) -> tuple[int, int]:
+def resampled_shape(shape: tuple[int, ...], ratio: float) -> tuple[int, int]:
     """Rows and columns of a frame whose pixels become so many times as many along each side."""
     return max(1, round(shape[0] * ratio)), max(1, round(shape[1] * ratio))
 
 
-def resample(frames: Array, shape: tuple[int, int]) -> Array:
+def resample(frames: Array, shape: tuple[int, ...]) -> Array:
     """Frames on as many pixels as wanted, over the same area.
 
     Fewer pixels are means over their area, more are interpolated between the centres of the old

@@ -51,9 +51,9 @@ def test_a_wider_square_keeps_its_mean_and_its_missing_pixels() -> None:
 def test_rain_is_multiplied_by_one_factor_and_stays_in_range() -> None:
     codes = np.array([[[0, 100, 200, 65534, FILL]]], np.uint16)
     stronger = augmentation(intensity=3.0)
-    factors = []
-    for seed in range(300):
-        found = stronger(codes, 32, np.random.default_rng(seed))[0, 0].tolist()
+    factors, generator = [], np.random.default_rng(0)
+    for _ in range(500):
+        found = stronger(codes, 32, generator)[0, 0].tolist()
         assert found[0] == 0 and found[4] == FILL and found[3] <= 65534
         assert found[2] == pytest.approx(2 * found[1], abs=2)
         factors.append(found[1] / 100)
