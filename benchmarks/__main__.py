@@ -38,6 +38,7 @@ NAMES = (
     "heads",
     "transfer",
     "skill_ranks",
+    "left_out_radars",
     "spark_predict",
 )
 ALWAYS_WHOLE = ("dynamic_shares",)

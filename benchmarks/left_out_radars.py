@@ -11,6 +11,7 @@ for other settings.
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from figures import Figure, publish
+from machine import describe_machine
 
 HERE = Path(__file__).parents[1]
 CONFIG = HERE / "configs/nowcast_radars.yaml"
@@ -205,6 +207,7 @@ def report(cells: list[Cell], starts: dict[str, int]) -> None:
     details = {"starts": starts, "cells": [asdict(cell) for cell in cells]}
     KEPT.parent.mkdir(parents=True, exist_ok=True)
     kept = {"name": "left_out_radars", "figures": [asdict(one) for one in figures], **details}
+    kept |= {"machine": describe_machine(), "date": f"{datetime.date.today()}"}
     KEPT.write_text(json.dumps(kept, indent=1) + "\n")
     publish("left_out_radars", figures, **details)
 
