@@ -26,6 +26,9 @@ DRY_WEIGHT = 1e-3
 # Of a large frame only so many pixels around a part are looked at: rain from farther away does not
 # come in an hour.
 MARGIN = 144
+# Pixels around a part of a large frame that its motion and what moves into it are taken from: an
+# hour of rain at 100 km/h on pixels of 1 km.
+REACH = 96
 # Weights of the four pixels around a place, from which it is all known.
 ALL_KNOWN = 0.999
 
@@ -48,6 +51,19 @@ def surroundings(codes: Codes, part: Part) -> tuple[Codes, Part]:
         for side, around in zip(part, wide, strict=True)
     )
     return codes[:, wide[0], wide[1]], (rows, columns)
+
+
+def take_surroundings(codes: Codes, part: Part) -> tuple[Codes, Part]:
+    """A part of a window with `REACH` pixels around it, and where the part lies in that."""
+    near = tuple(
+        slice(max(0, one.start - REACH), min(size, one.stop + REACH))
+        for one, size in zip(part, codes.shape[1:], strict=True)
+    )
+    inner = tuple(
+        slice(one.start - wide.start, one.stop - wide.start)
+        for one, wide in zip(part, near, strict=True)
+    )
+    return codes[:, near[0], near[1]], (inner[0], inner[1])
 
 
 def grey_levels(values: Floats, wet_threshold: float) -> NDArray[np.uint8]:
@@ -173,6 +189,8 @@ class CodeExtrapolation:
         """
         if part is not None:
             codes, part = surroundings(codes, part)
+        if part is not None:
+            codes, part = take_surroundings(codes, part)
         seen = codes[: self._frames_in]
         motion = estimate_motion(self._grey[seen[-MOTION_FRAMES:]])
         newest = np.where(seen[-1] == self._packing.fill, np.nan, seen[-1].astype(np.float32))

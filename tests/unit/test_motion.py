@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 from hvd_nowcast.config import DataSection, ModelSection, NowcastConfig, config_from_dict
 from hvd_nowcast.errors import ConfigError
 from hvd_nowcast.loader.motion import (
+    REACH,
     CodeExtrapolation,
     estimate_motion,
     extrapolate,
     grey_levels,
+    take_surroundings,
 )
 from hvd_nowcast.loader.scaling import LogRainScaling
 from hvd_nowcast.models.nowcast import build_nowcast
@@ -67,6 +69,14 @@ def test_what_comes_from_outside_or_was_missing_is_unknown() -> None:
     assert np.isnan(moved[0, :, :3]).all() and np.isnan(moved[1, :, :6]).all()
     assert np.isnan(moved[0, 10, 23]) and np.isnan(moved[1, 10, 26])
     assert np.isnan(moved[0]).sum() == 3 * 40 + 1
+
+
+def test_a_part_of_a_large_frame_is_taken_with_its_surroundings() -> None:
+    codes = np.arange(2 * 400 * 500, dtype=np.uint32).reshape(2, 400, 500).astype(np.uint16)
+    part = slice(150, 250), slice(10, 110)
+    near, inner = take_surroundings(codes, part)
+    assert near.shape == (2, 100 + 2 * REACH, 110 + REACH)
+    np.testing.assert_array_equal(near[:, inner[0], inner[1]], codes[:, part[0], part[1]])
 
 
 @pytest.mark.parametrize("shape", [(96, 96), (8, 8), (1, 40)])
