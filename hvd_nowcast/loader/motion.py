@@ -8,6 +8,8 @@ so that a training can afford it for every sample.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,12 +25,13 @@ WET_LEVEL, LEVELS_PER_DECIBEL = 20.0, 4.0
 SMOOTHING, SURROUNDINGS = 12.0, 4.0
 # The motion of dry places follows from that of rain far away.
 DRY_WEIGHT = 1e-3
-# Of a large frame only so many pixels around a part are looked at: rain from farther away does not
-# come in an hour.
+# Pixels of a side of the cells on which motion is kept; it is smoother than that.
+CELL = 8
+# Motion that is kept for samples of the same window, in bytes.
+MOTION_BYTES = 16 << 20
+# Pixels of a large frame around a part that are looked at: rain from farther away does not come in
+# an hour.
 MARGIN = 144
-# Pixels around a part of a large frame that its motion and what moves into it are taken from: an
-# hour of rain at 100 km/h on pixels of 1 km.
-REACH = 96
 # Weights of the four pixels around a place, from which it is all known.
 ALL_KNOWN = 0.999
 
@@ -43,27 +46,14 @@ def take_part(codes: Codes, part: Part | None) -> Codes:
     return codes if part is None else codes[:, part[0], part[1]]
 
 
-def surroundings(codes: Codes, part: Part) -> tuple[Codes, Part]:
-    """A window with a margin around a part, shape (t, y, x), and where the part lies in it."""
-    wide = tuple(slice(max(0, side.start - MARGIN), side.stop + MARGIN) for side in part)
-    rows, columns = (
+def surroundings(part: Part) -> tuple[Part, Part]:
+    """A part of a frame with a margin around it, and where the part lies in that."""
+    wide = [slice(max(0, side.start - MARGIN), side.stop + MARGIN) for side in part]
+    inside = [
         slice(side.start - around.start, side.stop - around.start)
         for side, around in zip(part, wide, strict=True)
-    )
-    return codes[:, wide[0], wide[1]], (rows, columns)
-
-
-def take_surroundings(codes: Codes, part: Part) -> tuple[Codes, Part]:
-    """A part of a window with `REACH` pixels around it, and where the part lies in that."""
-    near = tuple(
-        slice(max(0, one.start - REACH), min(size, one.stop + REACH))
-        for one, size in zip(part, codes.shape[1:], strict=True)
-    )
-    inner = tuple(
-        slice(one.start - wide.start, one.stop - wide.start)
-        for one, wide in zip(part, near, strict=True)
-    )
-    return codes[:, near[0], near[1]], (inner[0], inner[1])
+    ]
+    return (wide[0], wide[1]), (inside[0], inside[1])
 
 
 def grey_levels(values: Floats, wet_threshold: float) -> NDArray[np.uint8]:
@@ -82,8 +72,36 @@ def grey_levels(values: Floats, wet_threshold: float) -> NDArray[np.uint8]:
     return np.minimum(levels, 255.0).astype(np.uint8)
 
 
-def estimate_motion(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Motion of the rain in pixels a frame, to the right and down, shape (2, y, x).
+@dataclass(frozen=True, eq=False)
+class MotionField:
+    """Motion of the rain in pixels a frame, to the right and down.
+
+    Attributes
+    ----------
+    cells
+        In the middle of cells that divide the frame evenly, shape (2, rows, columns).
+    shape
+        Rows and columns of the frame.
+    """
+
+    cells: NDArray[np.float32]
+    shape: tuple[int, int]
+
+    def on(self, part: Part | None = None) -> NDArray[np.float32]:
+        """Motion of each pixel of a part, or of all, shape (2, y, x)."""
+        cv2 = _opencv()
+        y, x = _pixels(self.shape, part)
+        rows, columns = self.cells.shape[1:]
+        places = (
+            (x + 0.5) * np.float32(columns / self.shape[1]) - 0.5,
+            (y + 0.5) * np.float32(rows / self.shape[0]) - 0.5,
+        )
+        way = {"interpolation": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_REPLICATE}
+        return np.stack([cv2.remap(side, *places, **way) for side in self.cells])
+
+
+def estimate_motion(images: NDArray[np.uint8]) -> MotionField:
+    """Motion of the rain.
 
     Parameters
     ----------
@@ -98,9 +116,10 @@ def estimate_motion(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     cv2 = _opencv()
     rows, columns = images.shape[1:]
     half = (max(1, columns // 2), max(1, rows // 2))
+    cells = (max(1, columns // CELL), max(1, rows // CELL))
     small = [cv2.resize(image, half, interpolation=cv2.INTER_AREA) for image in images]
     if not small[-1].any() or min(half) < 16:
-        return np.zeros((2, rows, columns), np.float32)
+        return MotionField(np.zeros((2, *cells[::-1]), np.float32), (rows, columns))
     search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     pairs = zip(small[:-1], small[1:], strict=True)
     flow = np.mean([search.calc(before, after, None) for before, after in pairs], 0)
@@ -112,7 +131,8 @@ def estimate_motion(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         cv2.GaussianBlur(flow[..., side] * trust, (0, 0), SMOOTHING / 2) / total * scale[side]
         for side in (0, 1)
     ]
-    return np.stack([cv2.resize(part, (columns, rows)) for part in smooth]).astype(np.float32)
+    coarse = [cv2.resize(part, cells, interpolation=cv2.INTER_AREA) for part in smooth]
+    return MotionField(np.stack(coarse).astype(np.float32), (rows, columns))
 
 
 def extrapolate(
@@ -128,7 +148,7 @@ def extrapolate(
     frame
         Newest frame, NaN where missing, shape (y, x).
     motion
-        Of `estimate_motion`, shape (2, y, x).
+        Pixels a frame to the right and down, shape (2, rows, columns) of the part.
     leads
         Number of frames to make.
     part
@@ -140,23 +160,22 @@ def extrapolate(
         Shape (leads, rows, columns).
     """
     cv2 = _opencv()
-    rows, columns = part or (slice(0, frame.shape[0]), slice(0, frame.shape[1]))
-    y, x = np.mgrid[rows, columns].astype(np.float32)
-    right, down = motion[:, rows, columns]
+    y, x = _pixels(frame.shape, part)
+    right, down = motion
     # NaN would spread to neighbours that have no weight.
-    known = np.isfinite(frame).astype(np.float32)
-    values = np.nan_to_num(frame).astype(np.float32)
-
-    def at_source(field: NDArray[np.float32], lead: int) -> NDArray[np.float32]:
-        border = cv2.BORDER_CONSTANT
-        places = x - lead * right, y - lead * down
-        return cv2.remap(field, *places, cv2.INTER_LINEAR, borderMode=border, borderValue=0.0)
-
+    values = np.dstack([np.nan_to_num(frame), np.isfinite(frame)]).astype(np.float32)
+    way = {"interpolation": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_CONSTANT}
     moved = np.empty((leads, *x.shape), np.float32)
     for lead in range(1, leads + 1):
-        moved[lead - 1] = at_source(values, lead)
-        moved[lead - 1][at_source(known, lead) < ALL_KNOWN] = np.nan
+        value, known = cv2.split(cv2.remap(values, x - lead * right, y - lead * down, **way))
+        moved[lead - 1] = np.where(known < ALL_KNOWN, np.nan, value)
     return moved
+
+
+def _pixels(shape: tuple[int, ...], part: Part | None) -> NDArray[np.float32]:
+    """Row and column number of each pixel of a part, shape (2, y, x)."""
+    rows, columns = part or (slice(0, shape[0]), slice(0, shape[1]))
+    return np.mgrid[rows, columns].astype(np.float32)
 
 
 class CodeExtrapolation:
@@ -176,8 +195,9 @@ class CodeExtrapolation:
         self._packing = packing
         self._grey = grey_levels(packing.table(), wet_threshold)
         self._frames_in, self._leads = frames_in, leads
+        self._motions: dict[Hashable, MotionField] = {}
 
-    def __call__(self, codes: Codes, part: Part | None = None) -> Codes:
+    def __call__(self, codes: Codes, part: Part | None = None, window: Hashable = None) -> Codes:
         """A part of a window with the moved frames between those that are seen and those to come.
 
         Parameters
@@ -186,19 +206,29 @@ class CodeExtrapolation:
             Whole frames of a window, shape (t, y, x).
         part
             Rows and columns that are wanted; all when None.
+        window
+            Which it is, so that the motion is sought once for all samples of it.
         """
+        motion = self._motion(codes, window).on(part)
+        newest, cut = codes[self._frames_in - 1], take_part(codes, part)
         if part is not None:
-            codes, part = surroundings(codes, part)
-        if part is not None:
-            codes, part = take_surroundings(codes, part)
-        seen = codes[: self._frames_in]
-        motion = estimate_motion(self._grey[seen[-MOTION_FRAMES:]])
-        newest = np.where(seen[-1] == self._packing.fill, np.nan, seen[-1].astype(np.float32))
-        moved = extrapolate(newest, motion, self._leads, part)
-        found = np.where(np.isnan(moved), self._packing.fill, np.rint(np.nan_to_num(moved)))
-        cut = take_part(codes, part)
+            near, part = surroundings(part)
+            newest = newest[near]
+        fill = self._packing.fill
+        seen = np.where(newest == fill, np.nan, newest.astype(np.float32))
+        moved = extrapolate(seen, motion, self._leads, part)
+        found = np.where(np.isnan(moved), fill, np.rint(np.nan_to_num(moved)))
         before, after = cut[: self._frames_in], cut[self._frames_in :]
         return np.concatenate([before, found.astype(codes.dtype), after])
+
+    def _motion(self, codes: Codes, window: Hashable) -> MotionField:
+        if window in self._motions:
+            return self._motions[window]
+        newest = codes[max(0, self._frames_in - MOTION_FRAMES) : self._frames_in]
+        motion = estimate_motion(self._grey[newest])
+        if window is not None and (len(self._motions) + 1) * motion.cells.nbytes <= MOTION_BYTES:
+            self._motions[window] = motion
+        return motion
 
 
 def _opencv() -> Any:

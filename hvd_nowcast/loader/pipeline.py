@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -271,9 +272,9 @@ class CodeBatches:
         self._section = section
         self._noise = TRAINING_MEMBERS * noise
         self._frames = section.frames_in + (1 + advection) * section.frames_out + self._noise
-        self._take: Take = take_part
+        self._move: CodeExtrapolation | None = None
         if advection:
-            self._take = CodeExtrapolation(
+            self._move = CodeExtrapolation(
                 packing, wet_threshold, section.frames_in, section.frames_out
             )
         self._packing = packing
@@ -315,7 +316,8 @@ class CodeBatches:
                 windows = order.batch(global_batch, step)[part]
                 numbers = np.arange(step * global_batch, (step + 1) * global_batch)[part]
                 for window, number in zip(windows, numbers, strict=True):
-                    yield self._training_sample(reader.read(int(window)), seed, int(number))
+                    take = self._taker(reader, int(window))
+                    yield self._training_sample(reader.read(int(window)), take, seed, int(number))
 
         return read_ahead(samples, size)
 
@@ -326,7 +328,7 @@ class CodeBatches:
 
         def samples() -> Iterator[Codes]:
             for window in windows:
-                codes = self._take(reader.read(int(window)), None)
+                codes = self._taker(reader, int(window))(reader.read(int(window)), None)
                 generator = np.random.default_rng((2, window))
                 yield self._complete(codes, self._frame_shape, generator)
 
@@ -343,10 +345,16 @@ class CodeBatches:
         margin = MARGIN if np.ptp(index.frame_pixels) == 0 else 0.0
         return SampleOrder(weights, seed, index.shards(), self._section.locality, margin)
 
-    def _training_sample(self, codes: Codes, seed: int, number: int) -> Codes:
+    def _taker(self, reader: WindowReader[Any], window: int) -> Take:
+        if self._move is None:
+            return take_part
+        # Its first frame tells a window from those of other splits.
+        return partial(self._move, window=reader.index.pieces(window)[0])
+
+    def _training_sample(self, codes: Codes, take: Take, seed: int, number: int) -> Codes:
         generator = np.random.default_rng((seed, 1, number))
         side, flips = self._augment.side(generator), self._section.flips
-        sample = cut_sample(codes, generator, side, flips, self._wet_codes, self._take)
+        sample = cut_sample(codes, generator, side, flips, self._wet_codes, take)
         sample = self._augment(sample, side, generator)
         return self._complete(sample, self._sample_shape, generator)
 

@@ -157,7 +157,7 @@ class Predictor:
         if not self.config.model.advection:
             return frames[:0]
         images = grey_levels(frames[-MOTION_FRAMES:], QUANTITIES[self.quantity].wet_threshold)
-        return extrapolate(frames[-1], estimate_motion(images), self.frames_out)
+        return extrapolate(frames[-1], estimate_motion(images).on(), self.frames_out)
 
     def _forecast_tile(self, shown: Array, noise: Array | None) -> Array:
         """Forecast from frames, and from moved frames behind them where there are any."""

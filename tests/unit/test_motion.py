@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 
 from hvd_nowcast.config import DataSection, ModelSection, NowcastConfig, config_from_dict
 from hvd_nowcast.errors import ConfigError
+from hvd_nowcast.loader import motion as module
 from hvd_nowcast.loader.motion import (
-    REACH,
+    MARGIN,
     CodeExtrapolation,
     estimate_motion,
     extrapolate,
     grey_levels,
-    take_surroundings,
+    surroundings,
 )
 from hvd_nowcast.loader.scaling import LogRainScaling
 from hvd_nowcast.models.nowcast import build_nowcast
@@ -45,14 +46,14 @@ def frames() -> NDArray[np.float32]:
 
 
 def test_known_motion_is_found(frames: NDArray[np.float32]) -> None:
-    motion = estimate_motion(grey_levels(frames[1:FRAMES_IN], 0.1))
+    motion = estimate_motion(grey_levels(frames[1:FRAMES_IN], 0.1)).on()
     assert motion.shape == (2, SIDE, SIDE)
     inside = motion[:, 20:-20, 20:-20]
     np.testing.assert_allclose(np.median(inside, (1, 2)), SPEED, atol=0.25)
 
 
 def test_moved_frames_are_what_comes(frames: NDArray[np.float32]) -> None:
-    motion = estimate_motion(grey_levels(frames[1:FRAMES_IN], 0.1))
+    motion = estimate_motion(grey_levels(frames[1:FRAMES_IN], 0.1)).on()
     moved = extrapolate(frames[FRAMES_IN - 1], motion, LEADS)
     for lead in range(LEADS):
         came = frames[FRAMES_IN + lead]
@@ -71,17 +72,27 @@ def test_what_comes_from_outside_or_was_missing_is_unknown() -> None:
     assert np.isnan(moved[0]).sum() == 3 * 40 + 1
 
 
-def test_a_part_of_a_large_frame_is_taken_with_its_surroundings() -> None:
-    codes = np.arange(2 * 400 * 500, dtype=np.uint32).reshape(2, 400, 500).astype(np.uint16)
-    part = slice(150, 250), slice(10, 110)
-    near, inner = take_surroundings(codes, part)
-    assert near.shape == (2, 100 + 2 * REACH, 110 + REACH)
-    np.testing.assert_array_equal(near[:, inner[0], inner[1]], codes[:, part[0], part[1]])
+def test_a_part_of_a_large_frame_lies_in_its_surroundings() -> None:
+    frame = np.arange(400 * 500).reshape(400, 500)
+    part = slice(200, 300), slice(10, 110)
+    near, inner = surroundings(part)
+    assert frame[near].shape == (200 + MARGIN - 100 + 100, 110 + MARGIN)
+    np.testing.assert_array_equal(frame[near][inner], frame[part])
+
+
+def test_motion_of_a_window_is_sought_once(
+    frames: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = np.stack([RAIN_PACKING.encode(frame) for frame in frames])
+    move = CodeExtrapolation(RAIN_PACKING, 0.1, FRAMES_IN, LEADS)
+    first = move(codes, None, "a window")
+    monkeypatch.setattr(module, "estimate_motion", None)
+    np.testing.assert_array_equal(move(codes, None, "a window"), first)
 
 
 @pytest.mark.parametrize("shape", [(96, 96), (8, 8), (1, 40)])
 def test_no_rain_does_not_move(shape: tuple[int, int]) -> None:
-    motion = estimate_motion(grey_levels(np.full((3, *shape), np.nan, np.float32), 0.1))
+    motion = estimate_motion(grey_levels(np.full((3, *shape), np.nan, np.float32), 0.1)).on()
     assert motion.shape == (2, *shape)
     assert not motion.any()
 
@@ -108,7 +119,7 @@ def test_an_untrained_model_is_nearly_the_moved_frame(frames: NDArray[np.float32
     scaling = LogRainScaling(2.0)
     predictor = Predictor(config, model, scaling, "rain_rate", 300, 1000.0, "0" * 64)
     forecast = predictor.forecast(frames[:FRAMES_IN])
-    motion = estimate_motion(grey_levels(frames[1:FRAMES_IN], 0.1))
+    motion = estimate_motion(grey_levels(frames[1:FRAMES_IN], 0.1)).on()
     moved = extrapolate(frames[FRAMES_IN - 1], motion, LEADS)
     known = np.isfinite(moved)
     trust = 1 / (1 + np.exp(-2.0))
