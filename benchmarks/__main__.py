@@ -27,6 +27,7 @@ BEGIN, END = "<!-- made by python -m benchmarks -->", "<!-- end of the table -->
 NAMES = (
     "loader",
     "build",
+    "start_up",
     "throughput",
     "forecast",
     "step",

@@ -391,6 +391,9 @@ def watch(
     all, the forecast is made again. OUT/health.json tells a monitor what goes on. A restart goes
     on with what lies in the folders.
     """
+    from hvd_nowcast.keras_import import import_keras
+
+    import_keras()
     from hvd_nowcast.nowcast.inbox import Inbox
     from hvd_nowcast.nowcast.predictor import Predictor
     from hvd_nowcast.nowcast.watch import RollingNowcast

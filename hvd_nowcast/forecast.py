@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hvd_nowcast.errors import ConfigError
+from hvd_nowcast.keras_import import import_keras
 from hvd_nowcast.regions.folder import RegionsFolder
 from hvd_nowcast.training.run_folder import RunFolder
 
@@ -72,6 +73,7 @@ def forecast_run(
     for option, value in given.items():
         if value and option not in OPTIONS[task]:
             raise ConfigError(f"{option} means nothing to a {task} run")
+    import_keras()
     if task == "flood":
         yield from _flood(run, inputs, out, reference_time, rain, plot)
         return

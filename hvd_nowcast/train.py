@@ -13,6 +13,7 @@ from hvd_nowcast import console
 from hvd_nowcast.config import Config, NowcastConfig, load_config
 from hvd_nowcast.errors import ConfigError
 from hvd_nowcast.information import collect_versions, comparable_versions, git_state
+from hvd_nowcast.keras_import import import_keras
 from hvd_nowcast.parallel.agreement import from_first, on_all, require_same
 from hvd_nowcast.parallel.communicator import Communicator
 from hvd_nowcast.parallel.failure import Job
@@ -113,6 +114,7 @@ def probe(config_file: Path, overrides: Sequence[str] = ()) -> str | None:
             folder = Path(communicator.gather(scratch)[0])
             run = RunFolder(folder, writable=communicator.rank == 0)
             from_first(communicator, lambda: run.start(config))
+            import_keras()
             from hvd_nowcast.training.loop import TrainingRun
             from hvd_nowcast.training.sharing import describe_plan, planned_shares
 
@@ -141,6 +143,7 @@ def _train(
     config: Config, run: RunFolder, communicator: Communicator, job: Job
 ) -> dict[str, Any] | None:
     # TensorFlow takes seconds to import, which wrong settings need not wait for.
+    import_keras()
     from hvd_nowcast.training.loop import TrainingRun
 
     if communicator.size > 1:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hvd_nowcast.config import FloodConfig
 from hvd_nowcast.models.flood import FloodNetwork, build_flood
+from hvd_nowcast.models.tracing import as_graph
 from hvd_nowcast.training.checkpoint import load_weights
 from hvd_nowcast.training.flood import FloodData
 from hvd_nowcast.training.flood_loss import gaussian_deviation
@@ -43,7 +44,7 @@ class FloodPredictor:
         self.config = config
         self.data = data
         self.network = network
-        self._forward = tf.function(self._outputs, jit_compile=False, reduce_retracing=True)
+        self._forward = as_graph(self._outputs)
 
     @classmethod
     def load(cls, run_folder: str | Path, shards: Path | None = None) -> FloodPredictor:

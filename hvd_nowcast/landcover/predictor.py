@@ -15,6 +15,7 @@ from hvd_nowcast import console
 from hvd_nowcast.config import LandcoverConfig
 from hvd_nowcast.loader.landcover import BandScaling
 from hvd_nowcast.models.landcover import LandcoverNetwork, build_landcover
+from hvd_nowcast.models.tracing import as_graph
 from hvd_nowcast.shards.scene import Bands, squares
 from hvd_nowcast.training.checkpoint import load_weights
 from hvd_nowcast.training.run_folder import RunFolder
@@ -91,7 +92,7 @@ class LandcoverPredictor:
         self.scaling = scaling
         self.fingerprint = fingerprint
         self._network = network
-        self._forward = tf.function(self._probabilities, jit_compile=False, reduce_retracing=True)
+        self._forward = as_graph(self._probabilities)
 
     @classmethod
     def load(cls, run_folder: str | Path) -> LandcoverPredictor:

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from hvd_nowcast.errors import MissingDependencyError, ParallelError
+from hvd_nowcast.keras_import import import_keras
 from hvd_nowcast.parallel.communicator import Communicator, SingleProcess
 from hvd_nowcast.parallel.horovod_communicator import HorovodCommunicator
 from hvd_nowcast.parallel.launcher import Launch, find_launch
@@ -50,6 +51,7 @@ def connect(environment: Mapping[str, str], timeline: Path | None = None) -> Com
             f"the launcher is of another MPI than mpi4py ({_first_line(mpi)}). Start with the "
             "mpirun of that MPI, for example by: source launch/env.sh"
         )
+    import_keras()
     horovod = _import("horovod.tensorflow")
     _require_threads(mpi.Query_thread() == mpi.THREAD_MULTIPLE, "mpi4py")
     horovod.init(comm=world)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from hvd_nowcast.models.tracing import as_graph
 from hvd_nowcast.training.flood import FloodTask
 from hvd_nowcast.training.landcover import LandcoverTask
 from hvd_nowcast.training.nowcast import NowcastTask
@@ -51,7 +52,7 @@ class Scorer:
     def __init__(self, task: Task, samples: int) -> None:
         self._task = task
         self._samples = samples
-        self._forward = tf.function(self._sums, jit_compile=False, reduce_retracing=True)
+        self._forward = as_graph(self._sums)
 
     def score(self, split: str = "test") -> RegionScore:
         """Score on a split of the region that the task has turned to."""

@@ -24,6 +24,7 @@ from hvd_nowcast.loader.flood import (
 )
 from hvd_nowcast.loader.pipeline import WindowReader
 from hvd_nowcast.models.flood import ContributionMaps, FloodSizes, build_flood
+from hvd_nowcast.models.tracing import as_graph
 from hvd_nowcast.parallel.branches import Branches, at_least_one
 from hvd_nowcast.parallel.communicator import Communicator
 from hvd_nowcast.parallel.traffic import NetworkSizes
@@ -173,11 +174,7 @@ class FloodTask(SampledTask[FloodSamples]):
         self.network = build_flood(config.model, self._data.maps, self._data.sizes)
         self.model = self.network.model
         self._view = linear_view(self.network) if config.model.heads else None
-        self._outputs = tf.function(
-            lambda inputs: self.model(inputs, training=False),
-            jit_compile=False,
-            reduce_retracing=True,
-        )
+        self._outputs = as_graph(lambda inputs: self.model(inputs, training=False))
         self._loss_scale = 1.0 / np.array(self._data.scaling.persistence_error, np.float32)
         self.planned_targets = float(config.training.global_batch * config.data.frames_out)
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from hvd_nowcast.models.flood import LINEAR, LINEAR_INPUTS, FloodNetwork
+from hvd_nowcast.models.tracing import as_graph
 
 # Ridge penalties to choose from, by the error on the validation split; the largest leaves nothing
 # but persistence, which a short record may ask for.
@@ -33,8 +34,7 @@ def linear_view(network: FloodNetwork) -> LinearView:
         newest, output = inside([tf.concat(heads, -1), batch["series"]])
         return newest, output
 
-    traced: LinearView = tf.function(view, jit_compile=False, reduce_retracing=True)
-    return traced
+    return as_graph(view)
 
 
 def fit_linear_path(

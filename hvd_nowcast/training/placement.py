@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from hvd_nowcast import console
 from hvd_nowcast.config import BranchesSection
+from hvd_nowcast.models.tracing import as_graph
 from hvd_nowcast.parallel.branches import Branches
 from hvd_nowcast.parallel.communicator import Communicator
 from hvd_nowcast.parallel.layout import ReplicaLayout, place_branches
@@ -101,7 +102,7 @@ def spread_branches(
 def _seconds(branch: keras.Model, inputs: Any) -> float:
     """What forward and backward of a branch take here."""
 
-    @tf.function(jit_compile=False)  # type: ignore[untyped-decorator]
+    @as_graph
     def take() -> tf.Tensor:
         with tf.GradientTape() as tape:
             total = tf.reduce_sum(branch(inputs))

@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from hvd_nowcast.config import OptimiserSection
+from hvd_nowcast.models.tracing import as_graph
 from hvd_nowcast.parallel.communicator import Communicator
 from hvd_nowcast.training.task import Task
 
@@ -128,11 +129,10 @@ class TrainingStep:
         self._variables = task.branches.trained(variables) if task.branches else variables
         self.compute_seconds = 0.0
         self.most_samples: int | None = None
-        # No XLA: it was 1.6 times slower on a CPU, and it cannot hold Horovod's operations.
-        self._whole = tf.function(self._train, jit_compile=False, reduce_retracing=True)
-        self._compute = tf.function(self._local_sums, jit_compile=False, reduce_retracing=True)
-        self._rest = tf.function(self._exchange, jit_compile=False)
-        self._sums = tf.function(self._evaluate, jit_compile=False, reduce_retracing=True)
+        self._whole = as_graph(self._train)
+        self._compute = as_graph(self._local_sums)
+        self._rest = as_graph(self._exchange)
+        self._sums = as_graph(self._evaluate)
 
     def train(
         self, batch: Any, learning_rate: float, stop: bool = False, save: bool = False
