@@ -9,15 +9,18 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from types import FrameType
 from typing import Any, TextIO
 
-from hvd_nowcast.errors import JobError, MissingDependencyError, ParallelError
+from hvd_nowcast.errors import Interrupted, JobError, MissingDependencyError, ParallelError
+from hvd_nowcast.parallel.launcher import STOP_SIGNALS
 
 # What ranks are given of the driver's environment; the rest, passwords too, stays here.
 EXPORTED = re.compile(
@@ -27,6 +30,8 @@ EXPORTED = re.compile(
 _TAG = re.compile(r"\[\d+,\d+\]<std(?:out|err)>: ?")
 _VERSION = re.compile(r"\(Open MPI\) (\d+)\.")
 _SIGNALLED = 128
+# mpirun of Open MPI 4, and what that of Open MPI 5 becomes.
+_LAUNCHERS = ("mpirun", "prterun")
 
 
 def run_on_spark(
@@ -65,15 +70,18 @@ def run_on_spark(
         When the network is not trusted, or the ranks do not start.
     MissingDependencyError
         When Horovod, pyarrow or Open MPI is absent.
+    Interrupted
+        After a signal that came before the ranks could save.
     SystemExit
-        With the status of a job that failed and said why.
+        With the status of a job that failed and said why, or that saved after a signal.
     """
     require_trust(local, trusted)
     version = _open_mpi_version()
     horovod = _import_horovod()
     environment = {**exported(os.environ), **variables, "OMPI_MCA_mpi_yield_when_idle": "1"}
+    signals: list[int] = []
     try:
-        with _options_for(version), _quiet():
+        with _options_for(version), _quiet(), _passed_on(signals):
             return horovod.run(
                 function,
                 args=tuple(arguments),
@@ -86,8 +94,8 @@ def run_on_spark(
                 verbose=0,
                 nics={"lo"} if local else None,
             )
-    except Exception as problem:  # Horovod raises nothing more special.
-        raise explain_failure(problem) from problem
+    except (Exception, KeyboardInterrupt) as problem:  # Horovod raises nothing more special.
+        raise explain_failure(problem, signals) from problem
 
 
 def require_trust(local: bool, trusted: bool) -> None:
@@ -168,15 +176,52 @@ def _quiet() -> Iterator[None]:
         os.environ[variable] = warnings
 
 
-def explain_failure(problem: Exception) -> BaseException:
+@contextmanager
+def _passed_on(received: list[int]) -> Iterator[None]:
+    """Tell the ranks of signals that reach the driver, so that they save and leave.
+
+    mpirun gives SIGUSR1 to the ranks on all nodes, but takes SIGTERM as its own end.
+    """
+
+    def tell(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        launchers = _mpirun_processes()
+        for process in launchers:
+            process.send_signal(signal.SIGUSR1)
+        if not launchers or received.count(signal.SIGINT) > 1:
+            raise KeyboardInterrupt
+
+    previous = {number: signal.signal(number, tell) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _mpirun_processes() -> list[Any]:
+    psutil: Any = import_module("psutil")  # Horovod needs it.
+    below = psutil.Process().children(recursive=True)
+    return [process for process in below if process.name() in _LAUNCHERS]
+
+
+def explain_failure(problem: BaseException, signals: Sequence[int] = ()) -> BaseException:
     """What to raise instead of an error of ``horovod.spark.run``.
 
     Parameters
     ----------
     problem
         The error; it holds the exit status of mpirun where ranks were started.
+    signals
+        What reached the driver.
     """
     failed = re.search(r"mpirun failed with exit code (\d+)", str(problem))
+    if signals and (failed is None or int(failed[1]) > _SIGNALLED):
+        name = signal.Signals(signals[0]).name
+        return Interrupted(
+            f"stopped by {name} when the ranks could not save. Continue from the last checkpoint, "
+            "where there is one: the same command with --resume"
+        )
     if failed is None:
         return ParallelError(
             f"the ranks did not start in Spark's tasks: {problem}. Executors need the environment "

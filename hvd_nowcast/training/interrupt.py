@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from types import FrameType, TracebackType
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+from hvd_nowcast.parallel.launcher import STOP_SIGNALS
 
 
 class InterruptFlag:
@@ -20,7 +20,7 @@ class InterruptFlag:
 
     def __enter__(self) -> InterruptFlag:
         """Take the signals over."""
-        self._previous = {number: signal.signal(number, self._remember) for number in SIGNALS}
+        self._previous = {number: signal.signal(number, self._remember) for number in STOP_SIGNALS}
         return self
 
     def __exit__(

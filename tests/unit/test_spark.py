@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import netCDF4
@@ -15,6 +18,7 @@ from hvd_nowcast.cli import main
 from hvd_nowcast.errors import (
     ConfigError,
     InputError,
+    Interrupted,
     JobError,
     OutputError,
     ParallelError,
@@ -22,6 +26,7 @@ from hvd_nowcast.errors import (
 from hvd_nowcast.landcover.forecast import map_scene
 from hvd_nowcast.landcover.predictor import LandcoverPredictor
 from hvd_nowcast.nowcast.forecast import possible_starts
+from hvd_nowcast.parallel import spark_launch
 from hvd_nowcast.parallel.spark_launch import (
     Untagged,
     explain_failure,
@@ -275,6 +280,45 @@ def test_how_a_training_on_spark_ends() -> None:
     assert "--resume" in str(killed)
     late = explain_failure(TimeoutError("Timed out waiting for Spark tasks"))
     assert "did not start in Spark's tasks: Timed out" in str(late)
+
+
+MPIRUN = """#!/bin/sh
+trap 'exit 85' USR1
+kill -TERM $PPID
+for turn in $(seq 100); do sleep 0.1; done
+"""
+
+
+def launch_like_horovod(*arguments: object, **named: object) -> None:
+    status = subprocess.run(["mpirun"], check=False).returncode
+    raise RuntimeError(f"mpirun failed with exit code {status}")
+
+
+def test_sigterm_to_the_driver_lets_the_ranks_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("psutil")
+    mpirun = tmp_path / "mpirun"
+    mpirun.write_text(MPIRUN)
+    mpirun.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(spark_launch, "_open_mpi_version", lambda: 4)
+    monkeypatch.setattr(spark_launch, "_options_for", lambda version: nullcontext())
+    horovod = SimpleNamespace(run=launch_like_horovod)
+    monkeypatch.setattr(spark_launch, "_import_horovod", lambda: horovod)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as left:
+        spark_launch.run_on_spark(print, (), 2, {}, local=True)
+    assert left.value.code == 85
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_signal_before_there_is_anything_to_save_can_be_resumed_too() -> None:
+    killed = RuntimeError("mpirun failed with exit code 138")
+    for problem in (killed, KeyboardInterrupt()):
+        told = explain_failure(problem, [signal.SIGTERM])
+        assert isinstance(told, Interrupted)
+        assert "SIGTERM" in str(told)
 
 
 def test_ranks_are_given_no_passwords() -> None:
