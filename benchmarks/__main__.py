@@ -37,12 +37,14 @@ NAMES = (
     "dynamic_shares",
     "share_rules",
     "heads",
+    "placements",
     "transfer",
     "skill_ranks",
     "left_out_radars",
     "spark_predict",
+    "kept_results",
 )
-ALWAYS_WHOLE = ("dynamic_shares",)
+ALWAYS_WHOLE = ("dynamic_shares", "kept_results")
 
 
 def main() -> int:
@@ -90,7 +92,7 @@ def draw(found: dict, path: Path) -> None:
     """A bar with its spread for each figure, its ceiling, and what is wanted."""
     from hvd_nowcast.plots.style import new_figure, save_figure
 
-    figures = [Figure(**one) for one in found["figures"]]
+    figures = [one for one in (Figure(**one) for one in found["figures"]) if one.value is not None]
 
     def bars():  # noqa: ANN202 - a figure of matplotlib
         figure = new_figure(8, 1.0 + 0.6 * len(figures))
@@ -134,8 +136,9 @@ def table(results: list[dict]) -> str:
     for found in results:
         for one in (Figure(**one) for one in found["figures"]):
             ceiling = "" if one.ceiling is None else f"{one.ceiling:.2f}"
-            measured = f"{one.value:.3g} ({one.least:.3g} to {one.most:.3g})"
-            rows.append(f"| {one.title} | {measured} | {ceiling} | {one.wanted} | {one.verdict} |")
+            rows.append(
+                f"| {one.title} | {one.measured} | {ceiling} | {one.wanted} | {one.verdict} |"
+            )
     machines = sorted({found["machine"] for found in results})
     dates = sorted({found["date"] for found in results})
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"

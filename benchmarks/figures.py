@@ -11,36 +11,50 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured ratio.
+    """One measured ratio, or one that is missing.
 
     Attributes
     ----------
     title
         What it is of what.
     value, least, most
-        Median of the rounds, and their spread.
+        Median of the rounds, and their spread; None where it was not measured.
     at_least, at_most
         What is wanted, None where nothing is.
     ceiling
         What can be had at best, measured in the same run.
+    reason
+        Why it is short, or how to measure what was not.
     """
 
     title: str
-    value: float
-    least: float
-    most: float
+    value: float | None
+    least: float | None
+    most: float | None
     at_least: float | None = None
     at_most: float | None = None
     ceiling: float | None = None
+    reason: str = ""
+
+    @property
+    def measured(self) -> str:
+        """The value with its spread."""
+        if self.value is None:
+            return ""
+        return f"{self.value:.3g} ({self.least:.3g} to {self.most:.3g})"
 
     @property
     def wanted(self) -> str:
+        if self.at_least is not None and self.at_most is not None:
+            return f"{self.at_least:g} to {self.at_most:g}"
         if self.at_least is not None:
             return f"at least {self.at_least:g}"
         return "" if self.at_most is None else f"at most {self.at_most:g}"
 
     @property
     def met(self) -> bool:
+        if self.value is None:
+            return False
         return (self.at_least is None or self.value >= self.at_least) and (
             self.at_most is None or self.value <= self.at_most
         )
@@ -48,16 +62,19 @@ class Figure:
     @property
     def fraction_of_ceiling(self) -> float | None:
         """1 at the ceiling and less below it, also where less is better."""
-        if not self.ceiling:
+        if not self.ceiling or self.value is None:
             return None
         return self.ceiling / self.value if self.at_most is not None else self.value / self.ceiling
 
     @property
     def verdict(self) -> str:
-        if not self.wanted:
-            return ""
-        limit = self.at_least if self.at_least is not None else self.at_most
-        return "met" if self.met else f"short by {abs(self.value / limit - 1):.1%}"
+        if self.value is None:
+            return f"not measured: {self.reason}"
+        if not self.wanted or self.met:
+            return "met" if self.wanted else ""
+        is_low = self.at_least is not None and self.value < self.at_least
+        by = f"short by {abs(self.value / (self.at_least if is_low else self.at_most) - 1):.1%}"
+        return f"{by}: {self.reason}" if self.reason else by
 
 
 def ratio_figure(
@@ -93,9 +110,8 @@ def publish(name: str, figures: Sequence[Figure], **details: object) -> None:
     width = max(len(figure.title) for figure in figures)
     for figure in figures:
         ceiling = "" if figure.ceiling is None else f"ceiling {figure.ceiling:.3f}"
-        spread = f"({figure.least:.3f} to {figure.most:.3f})"
         print(
-            f"{figure.title:<{width}}  {figure.value:.3f} {spread:<18} {ceiling:<14} "
+            f"{figure.title:<{width}}  {figure.measured:<26} {ceiling:<14} "
             f"{figure.wanted:<14} {figure.verdict}".rstrip()
         )
     first = figures[0]

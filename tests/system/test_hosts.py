@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.hosts import SUBNET, Hosts, missing_for_hosts, open_hosts
 from tests.parallel.conftest import error_lines
 from tests.system.conftest import REPOSITORY
-from tests.system.hosts import SUBNET, Hosts, missing_for_hosts, open_hosts
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmarks.hosts import missing_for_hosts, open_hosts
 from hvd_nowcast.shards.convert.scene import open_scene
 from hvd_nowcast.shards.scene_build import build_scene
 from hvd_nowcast.shards.split import parse_split
 from tests.parallel.conftest import need_mpi, ranks_environment
-from tests.system.hosts import missing_for_hosts, open_hosts
 from tests.unit.made_scene import write_scene_file
 
 __all__ = ["need_mpi"]

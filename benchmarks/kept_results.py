@@ -1,0 +1,157 @@
+"""How good are the models? ``python benchmarks/kept_results.py``.
+
+Trains nothing: reads the scores that ``hvd-nowcast evaluate`` and ``regions evaluate`` left in the
+folders of `RUNS`, where README's commands and ``launch/demo.sh`` put them, and sets each against
+what is wanted. What was not run is told with the command that makes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from figures import Figure, publish
+
+RUNS = Path(__file__).parents[1] / "runs"
+# Wanted of the transfer between regions: times faster per model and in all, skill of scratch.
+FASTER_EACH, FASTER_ALL, SKILL = 5.3, 3.0, 0.99
+BASELINES = ("persistence", "linear", "lstm")
+Scores = dict[str, dict]
+
+
+def ahead(title: str, ratios: Sequence[float]) -> Figure:
+    """Ahead everywhere: the worst ratio must be above 1."""
+    return Figure(f"{title}, worst", min(ratios), min(ratios), max(ratios), at_least=1.0)
+
+
+def rain(name: str, against: str, since: int, minutes: Sequence[int], found: Scores) -> Figure:
+    """CSI at 1 mm/h over that of a simpler forecast; at some lead times, or at all since one."""
+    ours, theirs = (found["scores"][source]["csi"]["1.0"] for source in ("model", against))
+    wanted = minutes or [lead for lead in found["lead_minutes"] if lead >= since]
+    leads = [found["lead_minutes"].index(lead) for lead in wanted]
+    when = " and ".join(map(str, minutes)) if minutes else f"from {since}"
+    title = f"{name}: CSI at 1 mm/h over {against.replace('_', ' ')}, {when} min"
+    return ahead(title, [ours[lead] / theirs[lead] for lead in leads])
+
+
+def rain_error(name: str, since: int, found: Scores) -> Figure:
+    """MAE of optical flow over ours."""
+    ours, theirs = (found["scores"][source]["mae"]["all"] for source in ("model", "optical_flow"))
+    leads = [row for row, lead in enumerate(found["lead_minutes"]) if lead >= since]
+    ratios = [theirs[lead] / ours[lead] for lead in leads]
+    return ahead(f"{name}: MAE of optical flow over ours, from {since} min", ratios)
+
+
+def river(name: str, reason: str, found: Scores) -> Figure:
+    """What NSE lacks to 1, of the best baseline over ours: above 1 where ours is the better."""
+    lacks = {
+        source: [1 - nse for nse in found["scores"][source]["nse"]["median"]]
+        for source in ("model", *BASELINES)
+    }
+    best = [min(others) for others in zip(*(lacks[source] for source in BASELINES), strict=True)]
+    ratios = [theirs / ours for theirs, ours in zip(best, lacks["model"], strict=True)]
+    figure = ahead(f"{name}: 1 - NSE of the best baseline over ours, lead times", ratios)
+    return replace(figure, reason=reason)
+
+
+def cover(name: str, metric: str, found: Scores) -> Figure:
+    """Over the random forest."""
+    value = found["scores"]["model"][metric] / found["scores"]["random_forest"][metric]
+    title = f"{name}: {metric.replace('_', ' ')} over a random forest"
+    return Figure(title, value, value, value, at_least=1.0)
+
+
+def transfer(name: str, reason: str, found: Scores) -> list[Figure]:
+    """The scheme whose models are made fastest, beside training each from scratch."""
+    learnt = [one for one in found["schemes"] if one["processor"]["faster"]]
+    best = max(learnt, key=lambda one: one["processor"]["faster"][1])
+    low, middle, high = best["processor"]["faster"]
+    whole, skill = best["processor"]["total_faster"], best["skill_ratio"]
+    title = f"{name}, scheme `{best['scheme']}`:"
+    return [
+        Figure(f"{title} times faster per model", middle, low, high, FASTER_EACH, reason=reason),
+        Figure(f"{title} times faster in all", whole, whole, whole, FASTER_ALL, reason=reason),
+        Figure(f"{title} {found['skill']} of scratch", skill, skill, skill, SKILL),
+    ]
+
+
+BASINS_REASON = "287 days are soon learnt from scratch"
+FRASER_REASON = "at 1 day level with the linear model"
+Reader = Callable[[Scores], "Figure | list[Figure]"]
+# Folder in runs/, the command that makes it, and what is read from it.
+KEPT: tuple[tuple[str, str, tuple[Reader, ...]], ...] = (
+    (
+        "demo",
+        "launch/demo.sh",
+        (
+            partial(rain, "demo", "persistence", 10, ()),
+            partial(rain, "demo", "optical_flow", 0, (30, 60)),
+        ),
+    ),
+    (
+        "nowcast_dwd",
+        "train and evaluate configs/nowcast_dwd.yaml",
+        (
+            partial(rain, "DWD radar", "optical_flow", 15, ()),
+            partial(rain_error, "DWD radar", 15),
+        ),
+    ),
+    (
+        "flood_fraser",
+        "train and evaluate configs/flood_fraser.yaml",
+        (partial(river, "Fraser", FRASER_REASON),),
+    ),
+    (
+        "flood_delaware",
+        "train and evaluate configs/flood_delaware.yaml",
+        (partial(river, "Delaware, median of gauges", ""),),
+    ),
+    (
+        "landcover_raleigh",
+        "train and evaluate configs/landcover_raleigh.yaml",
+        (
+            partial(cover, "Raleigh", "accuracy"),
+            partial(cover, "Raleigh", "mean_recall"),
+        ),
+    ),
+    (
+        "regions_dwd",
+        "regions evaluate configs/regions_dwd.yaml",
+        (partial(transfer, "regions of DWD radar", ""),),
+    ),
+    (
+        "regions_raleigh",
+        "regions evaluate configs/regions_raleigh.yaml",
+        (partial(transfer, "blocks of Raleigh", ""),),
+    ),
+    (
+        "regions_delaware",
+        "regions evaluate configs/regions_delaware.yaml",
+        (partial(transfer, "basins of the Delaware", BASINS_REASON),),
+    ),
+)
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    publish("kept_results", [figure for run in KEPT for figure in figures_of(*run)])
+
+
+def figures_of(run: str, command: str, readers: Sequence[Reader]) -> Iterator[Figure]:
+    """What is wanted of a run, or one figure that says that it was not made."""
+    scores = RUNS / run / "scores.json"
+    if not scores.is_file():
+        yield Figure(f"skill of runs/{run}", None, None, None, reason=command)
+        return
+    found = json.loads(scores.read_text())
+    for read in readers:
+        figures = read(found)
+        yield from figures if isinstance(figures, list) else [figures]
+
+
+if __name__ == "__main__":
+    main()
