@@ -42,7 +42,7 @@ def start_ranks(count: int, script: str, *arguments: object) -> subprocess.Popen
     if count > 1:
         command = ["mpirun", "-n", str(count), "--oversubscribe", "--bind-to", "none"]
         command += ["--allow-run-as-root"] if os.getuid() == 0 else []
-    command += [sys.executable, str(HERE / script), *map(str, arguments)]
+    command += [sys.executable, str(HERE / "rank.py"), str(HERE / script), *map(str, arguments)]
     return subprocess.Popen(
         command,
         env=ranks_environment(),
