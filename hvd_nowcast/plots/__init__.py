@@ -77,6 +77,6 @@ def save_evaluation_figures(
     if example is not None:
         drawings["maps"] = partial(example_figure, scores, example)
     if worst is not None:
-        chosen = "the start at which the model was worst"
+        chosen = "the start at which the model did worst"
         drawings["worst"] = partial(example_figure, scores, worst, chosen)
     return [save_figure(draw, Path(folder) / f"{name}.png") for name, draw in drawings.items()]

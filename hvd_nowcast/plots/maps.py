@@ -99,7 +99,7 @@ def example_figure(
     view = covered(np.concatenate([example.newest[np.newaxis], example.observed]))
     figure = strip_figure(rows, scores["quantity"], scores["pixel_metres"], view)
     figure.suptitle(
-        f"Forecast from {_day(example.start)}, {chosen} of {scores['starts']} in the "
+        f"Forecast from {_day(example.start)}, {chosen}, of {scores['starts']} in the "
         f"{scores['split']} split; CSI at {threshold:g} {readable_units(scores['units'])} "
         "of each map",
         x=0.01,

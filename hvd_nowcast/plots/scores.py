@@ -156,7 +156,8 @@ def _draw_performance(
     detection = _numbers(table["pod"][threshold])
     style = SOURCE_STYLES[source]
     line = line_style(source) | {"linewidth": 0.6 * style.width}
-    axes.plot(success, detection, **line, marker=style.marker, markersize=4.5, mec="white", mew=0.5)
+    line |= {"marker": style.marker, "markersize": min(4.5, 3.0 * style.width)}
+    axes.plot(success, detection, **line, mec="white", mew=0.5)
     for place, minute in enumerate(minutes if source == "model" else ()):
         if minute in MARKED_MINUTES and np.isfinite(success[place] + detection[place]):
             axes.annotate(

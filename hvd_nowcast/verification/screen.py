@@ -35,7 +35,7 @@ def _score_tables(scores: Mapping[str, Any], places: Sequence[int]) -> list[str]
     tables = []
     for title, metric, key in (
         (f"CSI at {threshold} {units}", "csi", threshold),
-        (f"FSS at {threshold} {units}, {SHOWN_FSS}", "fss", f"{threshold}@{SHOWN_FSS}"),
+        (f"FSS at {threshold} {units}, {_spaced(SHOWN_FSS)}", "fss", f"{threshold}@{SHOWN_FSS}"),
         (f"MAE in {units}", "mae", "all"),
     ):
         rows = [
@@ -69,7 +69,7 @@ def _sharpness_table(spectra: Mapping[str, Any]) -> str:
         for place, minutes in enumerate(spectra["lead_minutes"])
         for source, ratios in spectra["ratio"].items()
     ]
-    lengths = [key.replace("km", " km") for key in next(iter(spectra["ratio"].values()))]
+    lengths = [_spaced(key) for key in next(iter(spectra["ratio"].values()))]
     return console.table(["RAPSD over observed at wavelength", *lengths], rows)
 
 
@@ -79,6 +79,10 @@ def _lead_titles(scores: Mapping[str, Any], places: Sequence[int]) -> list[str]:
 
 def _name(source: str) -> str:
     return source.replace("_", " ")
+
+
+def _spaced(length: str) -> str:
+    return length.replace("km", " km")
 
 
 def _ratio(above: float, below: float) -> float | None:

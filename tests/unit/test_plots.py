@@ -129,7 +129,7 @@ def test_maps_tell_time_and_score():
 def test_maps_say_why_the_start_was_chosen():
     result = evaluation()
     figure = example_figure(result.to_json(), result.worst, "the start that went worst")
-    assert "the start that went worst of 1 in the test split" in figure.get_suptitle()
+    assert "the start that went worst, of 1 in the test split" in figure.get_suptitle()
 
 
 def test_maps_show_the_part_with_data():

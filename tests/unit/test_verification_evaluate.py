@@ -205,7 +205,7 @@ def test_the_example_is_the_start_with_the_most_rain():
 
 def test_table_shows_the_scores_and_how_they_are_pooled():
     table = screen(score_windows(nothing_yet(), windows(2), FakePredictor()))
-    assert "FSS at 1.0 mm h-1, 5km  5 min" in table
+    assert "FSS at 1.0 mm h-1, 5 km  5 min" in table
     assert "CSI at 1.0 mm h-1  5 min  10 min  15 min" in table
     assert "MAE in mm h-1" in table
     assert "20 min" not in table
