@@ -294,6 +294,11 @@ program.add_command(regions)
     type=click.IntRange(min=0),
     help="Size of the ensembles, of a model with noise; 0 leaves them out.",
 )
+@click.option(
+    "--ablation",
+    is_flag=True,
+    help="Also score a nowcast without parts of its input; each costs another forecast.",
+)
 @click.option("--plot", type=INPUTS, help="Folder for figures; RUN/figures when left out.")
 def evaluate(
     run: Path,
@@ -302,6 +307,7 @@ def evaluate(
     json_file: Path | None,
     every: int,
     members: int,
+    ablation: bool,
     plot: Path | None,
 ) -> None:
     """Score a run on a split beside the usual simpler models.
@@ -313,7 +319,7 @@ def evaluate(
     """
     from hvd_nowcast.evaluate import evaluate_run
 
-    for line in evaluate_run(run, folder, split, every, json_file, plot, members):
+    for line in evaluate_run(run, folder, split, every, json_file, plot, members, ablation):
         console.say(line)
 
 

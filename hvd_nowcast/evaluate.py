@@ -9,7 +9,7 @@ from typing import Any
 
 from hvd_nowcast import console
 from hvd_nowcast.config import FloodConfig, LandcoverConfig
-from hvd_nowcast.errors import MissingDependencyError, OutputError
+from hvd_nowcast.errors import ConfigError, MissingDependencyError, OutputError
 from hvd_nowcast.pretrained import results_folder
 from hvd_nowcast.shards.writer import atomic_output
 from hvd_nowcast.training.run_folder import RunFolder
@@ -25,6 +25,7 @@ def evaluate_run(
     json_file: Path | None = None,
     figures: Path | None = None,
     members: int = MEMBERS,
+    ablation: bool = False,
 ) -> Iterator[str]:
     """Evaluate a run: scores into ``RUN/scores.json``, figures into ``RUN/figures``.
 
@@ -44,14 +45,21 @@ def evaluate_run(
         Another folder for the figures.
     members
         Of a nowcast that makes ensembles: their size.
+    ablation
+        Of a nowcast: whether to score it without parts of its input as well.
 
     Yields
     ------
     str
         Lines for the screen: the score table, and where the files are.
+
+    Raises
+    ------
+    ConfigError
+        When an ablation is asked of another task.
     """
     run = Path(run_folder)
-    findings = _find(run, shards_folder, split, every_minutes, members)
+    findings = _find(run, shards_folder, split, every_minutes, members, ablation)
     yield findings.table
     home = results_folder(run)
     for path in dict.fromkeys(path for path in (home / "scores.json", json_file) if path):
@@ -81,9 +89,16 @@ def write_scores(scores: dict[str, Any], path: Path) -> None:
 
 
 def _find(
-    run: Path, shards_folder: Path | None, split: str, every_minutes: int, members: int
+    run: Path,
+    shards_folder: Path | None,
+    split: str,
+    every_minutes: int,
+    members: int,
+    ablation: bool,
 ) -> Findings:
     config = RunFolder(run, writable=False).config()
+    if ablation and isinstance(config, (FloodConfig, LandcoverConfig)):
+        raise ConfigError(f"--ablation: of nowcasts only, this is a run of the task {config.task}")
     if isinstance(config, FloodConfig):
         from hvd_nowcast.flood.evaluate import evaluate_flood
 
@@ -94,4 +109,4 @@ def _find(
         return evaluate_landcover(run, shards_folder, split)
     from hvd_nowcast.nowcast.evaluate import evaluate_nowcast
 
-    return evaluate_nowcast(run, shards_folder, split, every_minutes, members)
+    return evaluate_nowcast(run, shards_folder, split, every_minutes, members, ablation)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hvd_nowcast import console
 from hvd_nowcast.errors import ConfigError, InputError, MissingDependencyError
 from hvd_nowcast.loader.thinning import thinned
+from hvd_nowcast.nowcast.ablation import ablations
 from hvd_nowcast.nowcast.model import EnsembleModel, NowcastModel, draw_members
 from hvd_nowcast.nowcast.predictor import Predictor
 from hvd_nowcast.nowcast.spacing import at_spacing
@@ -32,7 +33,8 @@ from hvd_nowcast.verification.ensemble import MEMBERS
 from hvd_nowcast.verification.evaluation import Evaluation, Setting
 from hvd_nowcast.verification.example import Example
 from hvd_nowcast.verification.findings import Findings
-from hvd_nowcast.verification.scores import import_scores
+from hvd_nowcast.verification.scores import import_scores, second_threshold
+from hvd_nowcast.verification.screen import screen_tables
 from hvd_nowcast.verification.windows import Window, choose_starts, read_windows
 
 Array = NDArray[np.float32]
@@ -48,6 +50,7 @@ def evaluate(
     every_minutes: int = 60,
     sources: Sequence[str] = SOURCES,
     members: int = MEMBERS,
+    ablation: bool = False,
 ) -> Evaluation:
     """Score forecasts from regular starts of a split.
 
@@ -67,6 +70,8 @@ def evaluate(
     members
         Size of the ensembles, of a model that makes members and of STEPS beside it; 0 leaves them
         out.
+    ablation
+        Whether to score the model without parts of its input as well, see `ablations`.
 
     Returns
     -------
@@ -88,20 +93,25 @@ def evaluate(
     import_scores()
     pool = ReaderPool(folder)
     manifest, frames = thinned(whole, pool, predictor.step_seconds)
+    variants = _variants(predictor, manifest.grid.spacing) if ablation else {}
     predictor = at_spacing(predictor, manifest.grid.spacing)
     index = build_index(manifest, split, predictor.frames_in, predictor.frames_out)
     chosen = choose_starts(index, every_minutes, manifest.step_seconds)
     if not chosen:
         raise _no_starts(folder, split, every_minutes, len(index), predictor)
-    empty = _nothing_yet(predictor, manifest, split, sources, members)
+    usable = usable_sources(sources, predictor.frames_in)
+    empty = _nothing_yet(predictor, manifest, split, [*usable, *variants], members)
     with closing(pool):
         windows = read_windows(index, frames, manifest.packing.table(), chosen)
         watched = console.progress(windows, "evaluating", total=len(chosen), unit="start")
-        return score_windows(empty, watched, predictor)
+        return score_windows(empty, watched, predictor, variants)
 
 
 def score_windows(
-    evaluation: Evaluation, windows: Iterable[Window], predictor: NowcastModel
+    evaluation: Evaluation,
+    windows: Iterable[Window],
+    predictor: NowcastModel,
+    variants: Mapping[str, NowcastModel] | None = None,
 ) -> Evaluation:
     """Add the forecasts of some windows to an evaluation.
 
@@ -113,6 +123,8 @@ def score_windows(
         Start time and frames, shape (frames_in + frames_out, y, x), physical units.
     predictor
         The model.
+    variants
+        Other sources that are models.
 
     Returns
     -------
@@ -120,19 +132,20 @@ def score_windows(
         With these windows; the example is the one with the most rain so far.
     """
     thresholds = evaluation.setting.thresholds
-    forecasters = _forecasters(predictor, thresholds[0])
+    forecasters = _forecasters({"model": predictor, **(variants or {})}, thresholds[0])
     ensembles = _ensembles(predictor, evaluation)
     for start, frames in windows:
         inputs, observed = np.split(frames, [predictor.frames_in])
         forecasts = {
             source: forecasters[source](inputs, len(observed)) for source in evaluation.sums
         }
-        pixels = int(np.count_nonzero(observed >= thresholds[min(1, len(thresholds) - 1)]))
-        example = Example(start, inputs[-1], observed, forecasts, pixels)
+        pixels = int(np.count_nonzero(observed >= second_threshold(thresholds)))
+        shown = {source: forecasts[source] for source in SOURCES if source in forecasts}
+        example = Example(start, inputs[-1], observed, shown, pixels)
         drawn = {
             source: ensembles[source](inputs, len(observed)) for source in evaluation.ensembles
         }
-        evaluation = evaluation.update(forecasts, observed, drawn).with_example(example)
+        evaluation = evaluation.update(forecasts, observed, drawn).with_start(example)
     return evaluation
 
 
@@ -165,14 +178,17 @@ def evaluate_nowcast(
     split: str,
     every_minutes: int,
     members: int = MEMBERS,
+    ablation: bool = False,
 ) -> Findings:
     """Score a run on its own shards or on others; parameters as of `evaluate`."""
     predictor = Predictor.load(run)
     folder = shards_folder or _own_folder(predictor, run)
-    evaluation = evaluate(predictor, folder, split, every_minutes, members=members)
+    evaluation = evaluate(
+        predictor, folder, split, every_minutes, members=members, ablation=ablation
+    )
     scores = evaluation.to_json()
-    draw = partial(save_evaluation_figures, scores, evaluation.example)
-    return Findings(evaluation.table(), scores, draw)
+    draw = partial(save_evaluation_figures, scores, evaluation.example, worst=evaluation.worst)
+    return Findings(screen_tables(scores), scores, draw)
 
 
 def _own_folder(predictor: Predictor, run: Path) -> Path:
@@ -180,12 +196,19 @@ def _own_folder(predictor: Predictor, run: Path) -> Path:
     return Path(only) if only else run / "shards"
 
 
-def _forecasters(predictor: NowcastModel, wet_threshold: float) -> dict[str, Forecaster]:
-    return {
-        "model": lambda frames, leads: predictor.forecast(frames),
+def _variants(model: NowcastModel, spacing: float) -> dict[str, NowcastModel]:
+    return {source: at_spacing(less, spacing) for source, less in ablations(model).items()}
+
+
+def _forecasters(models: Mapping[str, NowcastModel], wet_threshold: float) -> dict[str, Forecaster]:
+    return {source: _forecaster(model) for source, model in models.items()} | {
         "persistence": persistence,
         "optical_flow": partial(optical_flow, wet_threshold=wet_threshold),
     }
+
+
+def _forecaster(model: NowcastModel) -> Forecaster:
+    return lambda frames, leads: model.forecast(frames)
 
 
 def _ensembles(predictor: NowcastModel, evaluation: Evaluation) -> dict[str, Forecaster]:
@@ -222,13 +245,12 @@ def _nothing_yet(
         (int(manifest.grid.shape[0]), int(manifest.grid.shape[1])),
         quantity.wet_threshold if quantity.name == "rain_rate" else None,
     )
-    usable = usable_sources(sources, predictor.frames_in)
-    pysteps = "optical_flow" in usable
+    pysteps = "optical_flow" in sources
     drawn = ["model"] if isinstance(predictor, EnsembleModel) and members else []
     # pySTEPS makes its ensemble of three frames of rain.
     if drawn and pysteps and predictor.frames_in > 2 and quantity.name == "rain_rate":
         drawn.append("steps")
-    return Evaluation.zero(setting, split, usable, pysteps, drawn, members)
+    return Evaluation.zero(setting, split, sources, pysteps, drawn, members)
 
 
 def _check_fit(predictor: NowcastModel, manifest: Manifest, folder: Path, split: str) -> None:

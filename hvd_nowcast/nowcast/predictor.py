@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -23,6 +25,9 @@ from hvd_nowcast.models.nowcast import build_nowcast, size_multiple
 from hvd_nowcast.shards.schema import QUANTITIES
 from hvd_nowcast.training.checkpoint import load_weights
 from hvd_nowcast.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Array = NDArray[np.float32]
 
@@ -74,6 +79,7 @@ class Predictor:
         self.frames_out = config.data.frames_out
         self._model = model
         self._scaling = scaling
+        self._frames_shown, self._motion_shown = self.frames_in, True
 
     @classmethod
     def load(cls, run_folder: str | Path) -> Predictor:
@@ -111,6 +117,21 @@ class Predictor:
         """
         load_weights(path, self._model)
 
+    def shown_less(self, frames: int, motion: bool) -> Self:
+        """Make the same network that is shown less of its input.
+
+        Parameters
+        ----------
+        frames
+            Newest frames it is shown; the oldest of them stands in the place of older ones.
+        motion
+            Whether it is shown moved frames (of the frames that are left); else they are missing
+            everywhere, as they are where the rain comes from outside.
+        """
+        less = copy.copy(self)
+        less._frames_shown, less._motion_shown = frames, motion
+        return less
+
     def forecast(self, frames: Array) -> Array:
         """Predict the frames that follow.
 
@@ -137,7 +158,8 @@ class Predictor:
             raise ValueError(
                 f"expected frames of shape ({self.frames_in}, y, x), got {frames.shape}"
             )
-        return np.concatenate([frames, self._moved(frames)])
+        seen = newest_frames(frames, self._frames_shown)
+        return np.concatenate([seen, self._moved(seen)])
 
     def _forecast(self, shown: Array, noise: Array | None) -> Array:
         rows, columns = shown.shape[1:]
@@ -156,6 +178,8 @@ class Predictor:
         """The newest frame moved on to each lead time, for a model that is shown it."""
         if not self.config.model.advection:
             return frames[:0]
+        if not self._motion_shown:
+            return np.full((self.frames_out, *frames.shape[1:]), np.nan, np.float32)
         images = grey_levels(frames[-MOTION_FRAMES:], QUANTITIES[self.quantity].wet_threshold)
         return extrapolate(frames[-1], estimate_motion(images).on(), self.frames_out)
 
@@ -219,6 +243,12 @@ class EnsemblePredictor(Predictor):
             generator = np.random.default_rng(member)
             noise = correlated_noise(generator, self.config.model.noise, (rows, columns))
             yield self._forecast(shown, noise)
+
+
+def newest_frames(frames: Array, count: int) -> Array:
+    """Frames (t, y, x), the oldest of the newest ones in the place of all that are older."""
+    older = len(frames) - count
+    return np.concatenate([np.repeat(frames[older : older + 1], older, 0), frames[older:]])
 
 
 def tile_slices(size: int, tile: int, overlap: int, multiple: int) -> Iterator[slice]:

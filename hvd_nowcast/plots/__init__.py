@@ -34,11 +34,14 @@ __all__ = [
 
 
 def save_evaluation_figures(
-    scores: Mapping[str, Any], example: Example | None, folder: str | Path
+    scores: Mapping[str, Any],
+    example: Example | None,
+    folder: str | Path,
+    worst: Example | None = None,
 ) -> list[Path]:
     """Draw an evaluation: ``scores.png``, ``performance.png``, ``spectra.png``, ``maps.png``.
 
-    Of ensembles also ``ensemble.png``.
+    Of ensembles also ``ensemble.png``, and of the worst start ``worst.png``.
 
     Parameters
     ----------
@@ -48,6 +51,8 @@ def save_evaluation_figures(
         Forecast for the maps; without it there are none.
     folder
         Made when it is not there.
+    worst
+        The worst start; without it, it has no maps.
 
     Returns
     -------
@@ -71,4 +76,7 @@ def save_evaluation_figures(
         drawings["ensemble"] = partial(ensemble_figure, scores)
     if example is not None:
         drawings["maps"] = partial(example_figure, scores, example)
+    if worst is not None:
+        chosen = "the start at which the model did worst"
+        drawings["worst"] = partial(example_figure, scores, worst, chosen)
     return [save_figure(draw, Path(folder) / f"{name}.png") for name, draw in drawings.items()]

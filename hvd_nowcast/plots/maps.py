@@ -18,6 +18,7 @@ from hvd_nowcast.plots.style import (
     with_units,
 )
 from hvd_nowcast.verification.example import Example
+from hvd_nowcast.verification.scores import second_threshold
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,7 +63,9 @@ class Panel:
     note: str = ""
 
 
-def example_figure(scores: Mapping[str, Any], example: Example) -> Figure:
+def example_figure(
+    scores: Mapping[str, Any], example: Example, chosen: str = "the start with the most rain"
+) -> Figure:
     """Newest input, then observed, model and optical flow at a few lead times.
 
     Forecasts are shown where they are scored, and only the part of the frame that holds data.
@@ -73,12 +76,14 @@ def example_figure(scores: Mapping[str, Any], example: Example) -> Figure:
         `Evaluation.to_json()`, for lead times, quantity and pixel size.
     example
         The fields.
+    chosen
+        Why this start is shown.
     """
     minutes = scores["lead_minutes"]
     places = map_places(minutes)
     sources = [source for source in ("model", "optical_flow") if source in example.forecasts]
     fields = {"observed": example.observed} | {name: example.forecasts[name] for name in sources}
-    threshold = scores["thresholds"][min(1, len(scores["thresholds"]) - 1)]
+    threshold = second_threshold(scores["thresholds"])
     newest = Panel(example.newest, f"newest input\n{_clock(example.start)}")
     rows: dict[str, list[Panel | None]] = {}
     for source, frames in fields.items():
@@ -94,9 +99,9 @@ def example_figure(scores: Mapping[str, Any], example: Example) -> Figure:
     view = covered(np.concatenate([example.newest[np.newaxis], example.observed]))
     figure = strip_figure(rows, scores["quantity"], scores["pixel_metres"], view)
     figure.suptitle(
-        f"Forecast from {_day(example.start)}, the start with the most rain of "
-        f"{scores['starts']} in the {scores['split']} split; CSI at "
-        f"{threshold:g} {readable_units(scores['units'])} of each map",
+        f"Forecast from {_day(example.start)}, {chosen}, of {scores['starts']} in the "
+        f"{scores['split']} split; CSI at {threshold:g} {readable_units(scores['units'])} "
+        "of each map",
         x=0.01,
         ha="left",
         fontsize=9,

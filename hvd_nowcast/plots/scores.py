@@ -16,13 +16,13 @@ from hvd_nowcast.plots.style import (
     readable_units,
     with_units,
 )
+from hvd_nowcast.verification.scores import SHOWN_FSS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLUMNS = 3
-FSS_SIDE = "5km"
 MARKED_MINUTES = (10, 30, 60)
 CSI_LEVELS = tuple(round(0.1 * level, 1) for level in range(1, 10))
 BIASES = (0.5, 0.8, 1.0, 1.25, 2.0)
@@ -57,7 +57,7 @@ def _panels(scores: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     keys = [str(threshold) for threshold in scores["thresholds"]]
     panels = [(f"CSI {limit}", "csi", key) for limit, key in zip(limits, keys, strict=True)]
     middle = min(1, len(keys) - 1)
-    panels.append((f"FSS {limits[middle]}, 5 km window", "fss", f"{keys[middle]}@{FSS_SIDE}"))
+    panels.append((f"FSS {limits[middle]}, 5 km window", "fss", f"{keys[middle]}@{SHOWN_FSS}"))
     panels.append((with_units("MAE", scores["units"]) + ", less is better", "mae", "all"))
     return panels
 
@@ -156,7 +156,8 @@ def _draw_performance(
     detection = _numbers(table["pod"][threshold])
     style = SOURCE_STYLES[source]
     line = line_style(source) | {"linewidth": 0.6 * style.width}
-    axes.plot(success, detection, **line, marker=style.marker, markersize=4.5, mec="white", mew=0.5)
+    line |= {"marker": style.marker, "markersize": min(4.5, 3.0 * style.width)}
+    axes.plot(success, detection, **line, mec="white", mew=0.5)
     for place, minute in enumerate(minutes if source == "model" else ()):
         if minute in MARKED_MINUTES and np.isfinite(success[place] + detection[place]):
             axes.annotate(

@@ -64,6 +64,10 @@ SOURCE_STYLES = {
     "observed": SourceStyle("observed", "#000000", 2.2, "-", "D", 2),
     "model": SourceStyle("model", "#0072B2", 3.0, "-", "o", 4),
     "optical_flow": SourceStyle("optical flow", "#D55E00", 1.6, "-", "s", 5),
+    # Thin and dashed: a reader who did not ask for them is not to be distracted.
+    "model_without_motion": SourceStyle("no motion", "#009E73", 1.0, "--", "<", 7),
+    "model_newest_frame": SourceStyle("one frame", "#009E73", 1.0, ":", ">", 7),
+    "model_half_frames": SourceStyle("half frames", "#009E73", 1.0, "-.", "d", 7),
     "persistence": SourceStyle("persistence", "#8a8a8a", 1.4, "--", "^", 6),
     "steps": SourceStyle("STEPS", "#CC79A7", 1.8, "-", "v", 5),
     "model_member": SourceStyle("one member", "#56B4E9", 1.6, "-", "P", 5),

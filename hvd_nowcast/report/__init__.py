@@ -20,8 +20,15 @@ from hvd_nowcast.report.landcover import (
     landcover_headline,
     landcover_tables,
 )
-from hvd_nowcast.report.tables import METRICS, label, score_tables
+from hvd_nowcast.report.tables import (
+    METRICS,
+    label,
+    score_tables,
+    sharpness_tables,
+    worst_table,
+)
 from hvd_nowcast.shards.writer import atomic_output
+from hvd_nowcast.verification.scores import second_threshold
 
 __all__ = ["write_report"]
 
@@ -38,6 +45,8 @@ ENSEMBLE_CAPTION = (
     "The ensemble: its score, whether its spread is as large as its error, whether its "
     "probabilities come true (on the diagonal), and whether every rank is as frequent (level bars)."
 )
+
+WORST_CAPTION = "The worst start of all: observed and forecast."
 
 
 class TaskPart(NamedTuple):
@@ -126,7 +135,7 @@ def _headline(scores: Mapping[str, Any] | None) -> Iterator[str]:
     if scores.get("task") in OTHER_TASKS:
         yield OTHER_TASKS[scores["task"]].headline(scores)
         return
-    threshold = scores["thresholds"][min(1, len(scores["thresholds"]) - 1)]
+    threshold = second_threshold(scores["thresholds"])
     parts = []
     minutes = scores["lead_minutes"]
     for minute in [m for m in HEADLINE_MINUTES if m in minutes] or minutes[-1:]:
@@ -200,10 +209,18 @@ def _verification(run: Path, scores: Mapping[str, Any] | None) -> Iterator[str]:
     if scores is not None and scores.get("ensembles"):
         yield figure(run / "figures" / "ensemble.png", ENSEMBLE_CAPTION, command)
     if scores is not None:
+        yield from sharpness_tables(scores)
+        yield from _failures(run, scores, command)
         yield "<details><summary>All other scores</summary>"
         for metric in (name for name in METRICS if not METRICS[name].shown):
             yield from score_tables(metric, scores)
         yield "</details>"
+
+
+def _failures(run: Path, scores: Mapping[str, Any], command: str) -> Iterator[str]:
+    if scores.get("worst", {}).get("starts"):
+        yield worst_table(scores)
+        yield figure(run / "figures" / "worst.png", WORST_CAPTION, command)
 
 
 def _origin(run: Path) -> Iterator[str]:

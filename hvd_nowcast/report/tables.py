@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from hvd_nowcast.plots.style import SOURCE_STYLES, readable_units
-from hvd_nowcast.report.html import number
+from hvd_nowcast.report.html import number, table, value_table
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,51 @@ def _cells(cells: Iterable[tuple[str, bool]], group: int, tag: str) -> str:
         kind = f' class="{" ".join(names)}"' if names else ""
         parts.append(f"<{tag}{kind}>{escape(text)}</{tag}>")
     return "".join(parts)
+
+
+def sharpness_tables(scores: Mapping[str, Any]) -> Iterator[str]:
+    """Lay out the power of each source over that observed, a table for each lead time."""
+    spectra = scores["spectra"]
+    ratios = spectra.get("ratio")
+    for place, minute in enumerate(spectra["lead_minutes"] if ratios else ()):
+        rows = {
+            label(source): [values[place] for values in lengths.values()]
+            for source, lengths in ratios.items()
+        }
+        yield value_table(
+            f"Power over that observed by wavelength at {minute:g} min: 1 is as sharp, less is "
+            "smoother",
+            [key.replace("km", " km") for key in next(iter(ratios.values()))],
+            rows,
+        )
+
+
+def worst_table(scores: Mapping[str, Any]) -> str:
+    """Lay out the starts at which the model did worst, the worst first."""
+    worst = scores["worst"]
+    sources = list(worst["starts"][0]["csi"])
+    minutes = worst["lead_minutes"]
+    head = ["start (UTC)", "wet share"]
+    head += [f"{label(source)}, {minute:g} min" for minute in minutes for source in sources]
+    rows = [
+        [
+            record["start"].replace("T", " ")[:16],
+            number(record["wet_share"]),
+            *(
+                number(record["csi"][source][place])
+                for place in range(len(minutes))
+                for source in sources
+            ),
+        ]
+        for record in worst["starts"]
+    ]
+    limit = f"{worst['threshold']:g} {readable_units(scores['units'])}".rstrip()
+    share = f"{100 * worst['least_event_share']:g}"
+    return (
+        f"<h3>Worst starts: CSI at {escape(limit)}</h3><p>Starts at which the model was furthest "
+        f"behind {escape(label(sources[-1]))} at the last lead time, of those with events then on "
+        f"at least {share} % of the observed pixels.</p>{table(head, rows)}"
+    )
 
 
 def label(source: str) -> str:

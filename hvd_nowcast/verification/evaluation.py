@@ -1,4 +1,4 @@
-"""The result of an evaluation: sums of every source, and how they are shown."""
+"""The result of an evaluation: sums of every source, and the scores made of them."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from hvd_nowcast import console
 from hvd_nowcast.verification.accumulators import Field
 from hvd_nowcast.verification.ensemble import EnsembleSums, ensemble_scores
 from hvd_nowcast.verification.example import Example, wetter
+from hvd_nowcast.verification.failures import (
+    StartRecord,
+    worst_example,
+    worst_scores,
+)
 from hvd_nowcast.verification.scores import (
     FSS_KILOMETRES,
     SourceSums,
     fss_windows,
     score_table,
 )
-from hvd_nowcast.verification.spectrum import SpectrumSums, wavelengths
+from hvd_nowcast.verification.spectrum import OBSERVED, SpectrumSums, spectra_scores
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-OBSERVED = "observed"
 SPECTRUM_MINUTES = (30.0, 60.0)
-TABLE_MINUTES = (5.0, 10.0, 15.0, 30.0, 45.0, 60.0)
 POOLING = (
     "Counts and sums are pooled over all starts, and scores are ratios of the pooled sums. Only "
     "pixels with an observation count, the same ones for every source; a forecast without a value "
@@ -90,8 +90,11 @@ class Evaluation:
         without pySTEPS.
     ensembles
         Source -> sums, of those that make members.
-    example
-        The forecast with the most rain; not part of the JSON.
+    records
+        How each start went.
+    example, worst
+        The start with the most rain, and that at which the model was furthest behind the source
+        it is held against (see `worst_starts`); not part of the JSON.
     """
 
     setting: Setting
@@ -100,7 +103,9 @@ class Evaluation:
     sums: dict[str, SourceSums]
     spectra: dict[str, SpectrumSums]
     ensembles: dict[str, EnsembleSums] = field(default_factory=dict)
+    records: tuple[StartRecord, ...] = ()
     example: Example | None = None
+    worst: Example | None = None
 
     @classmethod
     def zero(
@@ -173,9 +178,15 @@ class Evaluation:
             },
         )
 
-    def with_example(self, example: Example | None) -> Self:
-        """Keep the example that has more rain, this one or the present one."""
-        return replace(self, example=wetter(self.example, example))
+    def with_start(self, start: Example) -> Self:
+        """Record how a start went, and keep it whole when it has the most rain or is the worst."""
+        records = (*self.records, StartRecord.of(start, self.setting.thresholds))
+        return replace(
+            self,
+            records=records,
+            example=wetter(self.example, start),
+            worst=worst_example(records, [self.worst, start]),
+        )
 
     def __add__(self, other: Self) -> Self:
         """Both sets together.
@@ -192,6 +203,7 @@ class Evaluation:
         ):
             raise ValueError("cannot add evaluations of different settings or sources")
         split = self.split if self.split == other.split else f"{self.split} + {other.split}"
+        records = self.records + other.records
         common = [name for name in self.spectra if name in other.spectra]
         return replace(
             self,
@@ -200,19 +212,23 @@ class Evaluation:
             sums={name: sums + other.sums[name] for name, sums in self.sums.items()},
             spectra={name: self.spectra[name] + other.spectra[name] for name in common},
             ensembles={name: sums + other.ensembles[name] for name, sums in self.ensembles.items()},
-        ).with_example(other.example)
+            records=records,
+            example=wetter(self.example, other.example),
+            worst=worst_example(records, [self.worst, other.worst]),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Scores, and the sums they are made of, as plain numbers and lists.
 
         ``{"lead_minutes": [...], "scores": {SOURCE: {METRIC: {THRESHOLD: [one per lead time]}}}}``
         and beside these ``quantity``, ``units``, ``split``, ``starts``, ``pooling``,
-        ``fss_windows_pixels``, ``spectra`` and ``counts``, and ``ensembles`` where there are any
-        (see `ensemble_scores`). Undefined scores are None.
+        ``fss_windows_pixels``, ``spectra``, ``worst`` and ``counts``, and ``ensembles`` where there
+        are any (see `ensemble_scores`). Undefined scores are None.
         """
         setting = self.setting
+        minutes = list(map(_whole, setting.lead_minutes))
         return {
-            "lead_minutes": [_whole(minutes) for minutes in setting.lead_minutes],
+            "lead_minutes": minutes,
             "scores": {name: score_table(sums) for name, sums in self.sums.items()},
             "quantity": setting.quantity,
             "units": setting.units,
@@ -225,14 +241,21 @@ class Evaluation:
                 f"{side:g}km": pixels
                 for side, pixels in zip(FSS_KILOMETRES, fss_windows(setting.spacing), strict=True)
             },
-            "spectra": self._spectra_json(),
+            "spectra": {
+                "lead_minutes": [minutes[i] for i in setting.spectrum_leads],
+                "side_pixels": min(setting.shape),
+                "decibel_above": setting.spectrum_floor,
+                **spectra_scores(self.spectra, min(setting.shape), setting.spacing / 1000.0),
+            },
             "ensembles": {name: ensemble_scores(sums) for name, sums in self.ensembles.items()},
+            "worst": worst_scores(self.records, minutes, setting.thresholds),
             "counts": {
                 "shape": list(setting.shape),
                 "spectrum_floor": setting.spectrum_floor,
                 "sums": {name: sums.to_dict() for name, sums in self.sums.items()},
                 "spectra": {name: sums.to_dict() for name, sums in self.spectra.items()},
                 "ensembles": {name: sums.to_dict() for name, sums in self.ensembles.items()},
+                "records": [record.to_dict() for record in self.records],
             },
         }
 
@@ -254,63 +277,8 @@ class Evaluation:
         ensembles = {
             name: EnsembleSums.from_dict(part) for name, part in counts.get("ensembles", {}).items()
         }
-        return cls(setting, plain["split"], plain["starts"], sums, spectra, ensembles)
-
-    def table(self) -> str:
-        """Text for the screen: CSI at the second threshold, and MAE, at a few lead times."""
-        minutes = self.setting.lead_minutes
-        places = [i for i, m in enumerate(minutes) if m in TABLE_MINUTES] or range(len(minutes))
-        threshold = str(self.setting.thresholds[min(1, len(self.setting.thresholds) - 1)])
-        scores = {name: score_table(sums) for name, sums in self.sums.items()}
-        parts = []
-        for title, metric, key in (
-            (f"CSI at {threshold} {self.setting.units}", "csi", threshold),
-            (f"MAE in {self.setting.units}", "mae", "all"),
-        ):
-            rows = [
-                [name.replace("_", " "), *(table[metric][key][i] for i in places)]
-                for name, table in scores.items()
-            ]
-            header = [title, *(f"{_whole(minutes[i])} min" for i in places)]
-            parts.append(console.table(header, rows))
-        if self.ensembles:
-            parts.append(self._ensemble_table(places, threshold))
-        return "\n\n".join([*parts, f"{self.starts} starts of the {self.split} split. {POOLING}"])
-
-    def _ensemble_table(self, places: Sequence[int], threshold: str) -> str:
-        scores = {name: ensemble_scores(sums) for name, sums in self.ensembles.items()}
-        rows = []
-        for title, value in (
-            (f"CRPS in {self.setting.units}", lambda table, i: table["crps"][i]),
-            (f"Brier score at {threshold}", lambda table, i: table["brier"][threshold][i]),
-            ("spread over error", lambda table, i: _ratio(table["spread"][i], table["error"][i])),
-        ):
-            rows += [
-                [f"{title}, {source}", *(value(table, i) for i in places)]
-                for source, table in scores.items()
-            ]
-        members = max(sums.members for sums in self.ensembles.values())
-        header = [f"{members} members"]
-        header += [f"{_whole(self.setting.lead_minutes[i])} min" for i in places]
-        return console.table(header, rows)
-
-    def _spectra_json(self) -> dict[str, Any]:
-        setting = self.setting
-        side = min(setting.shape)
-        return {
-            "lead_minutes": [_whole(setting.lead_minutes[i]) for i in setting.spectrum_leads],
-            "wavelength_km": wavelengths(side, setting.spacing / 1000.0).tolist(),
-            "side_pixels": side,
-            "decibel_above": setting.spectrum_floor,
-            "power": {
-                name: (sums.power / np.maximum(sums.fields, 1)[:, np.newaxis])[:, 1:].tolist()
-                for name, sums in self.spectra.items()
-            },
-        }
-
-
-def _ratio(above: float, below: float) -> float | None:
-    return above / below if below else None
+        records = tuple(map(StartRecord.from_dict, counts.get("records", [])))
+        return cls(setting, plain["split"], plain["starts"], sums, spectra, ensembles, records)
 
 
 def first_member(source: str) -> str:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 FSS_KILOMETRES = (1.0, 5.0, 20.0)
+# The one that is shown where there is room for one.
+SHOWN_FSS = "5km"
 
 # Our name of a score -> method of the package `scores`.
 _CONTINGENCY_METHODS = {
@@ -86,6 +88,11 @@ class SourceSums:
 def import_scores() -> None:
     """Import the package `scores`, which brings SciPy and xarray."""
     import_optional("scores.categorical", "verification needs the package scores", "scores")
+
+
+def second_threshold(thresholds: Sequence[float]) -> float:
+    """Choose the threshold that is shown where there is room for one."""
+    return thresholds[min(1, len(thresholds) - 1)]
 
 
 def fss_windows(spacing: float, kilometres: Sequence[float] = FSS_KILOMETRES) -> tuple[int, ...]:
@@ -167,17 +174,17 @@ def score_table(
     """
     thresholds = [str(threshold) for threshold in sums.contingency.thresholds]
     table = {
-        metric: dict(zip(thresholds, _plain(values), strict=True))
+        metric: dict(zip(thresholds, plain_columns(values), strict=True))
         for metric, values in contingency_scores(sums.contingency).items()
     }
     skill = fractions_skill_score(sums.fss)
     table["fss"] = {
         f"{threshold}@{side:g}km": column
         for place, side in enumerate(kilometres)
-        for threshold, column in zip(thresholds, _plain(skill[:, :, place]), strict=True)
+        for threshold, column in zip(thresholds, plain_columns(skill[:, :, place]), strict=True)
     }
     for metric, errors in error_scores(sums.errors).items():
-        table[metric] = {"all": _plain(errors[:, np.newaxis])[0]}
+        table[metric] = {"all": plain_columns(errors[:, np.newaxis])[0]}
     return table
 
 
@@ -187,6 +194,6 @@ def _ratio(above: NDArray[np.number[Any]], below: NDArray[np.number[Any]]) -> Fl
     return ratio
 
 
-def _plain(columns: Floats) -> list[list[float | None]]:
+def plain_columns(columns: Floats) -> list[list[float | None]]:
     """Columns of an array (leads, n) as lists, NaN as None."""
     return [[None if np.isnan(v) else float(v) for v in column] for column in columns.T]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,11 @@ from hvd_nowcast.verification.baselines import import_pysteps
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+OBSERVED = "observed"
+# Wavelengths at which the sharpness of a forecast is told.
+RATIO_KILOMETRES = (4.0, 8.0, 16.0, 32.0, 64.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +92,67 @@ class SpectrumSums(AdditiveSums):
             return square
         decibel: Floats = 10.0 * np.log10(np.maximum(square, self.floor) / self.floor)
         return decibel
+
+
+def spectra_scores(
+    spectra: Mapping[str, SpectrumSums], side: int, spacing: float
+) -> dict[str, Any]:
+    """Mean spectra by source, and how they compare with the one observed, ready for JSON.
+
+    Parameters
+    ----------
+    spectra
+        Source, and ``observed``, -> sums; may be empty.
+    side
+        Side of the square in pixels.
+    spacing
+        Pixel size in kilometres.
+
+    Returns
+    -------
+    dict
+        ``wavelength_km``, ``power`` and ``ratio`` (see `power_ratios`).
+    """
+    return {
+        "wavelength_km": wavelengths(side, spacing).tolist(),
+        "power": {
+            name: (sums.power / np.maximum(sums.fields, 1)[:, np.newaxis])[:, 1:].tolist()
+            for name, sums in spectra.items()
+        },
+        "ratio": {
+            name: power_ratios(sums, spectra[OBSERVED], spacing)
+            for name, sums in spectra.items()
+            if name != OBSERVED
+        },
+    }
+
+
+def power_ratios(
+    forecast: SpectrumSums, observed: SpectrumSums, spacing: float
+) -> dict[str, list[float | None]]:
+    """Mean power of a forecast over that observed, by wavelength; below 1 where it is smoother.
+
+    Parameters
+    ----------
+    forecast, observed
+        Sums over the same fields.
+    spacing
+        Pixel size in kilometres.
+
+    Returns
+    -------
+    dict of str to list
+        ``"8km"`` -> one ratio for each lead time, None where nothing was observed, at the wave
+        number that is next to the wavelength; only wavelengths that pixels resolve and that are
+        at least twice in the square, because few long waves tell little of their length.
+    """
+    ratios = {}
+    for length in RATIO_KILOMETRES:
+        wave = observed.side * spacing / length
+        if 2 <= wave <= observed.power.shape[1] - 1:
+            pairs = zip(forecast.power[:, round(wave)], observed.power[:, round(wave)], strict=True)
+            ratios[f"{length:g}km"] = [float(ours / seen) if seen else None for ours, seen in pairs]
+    return ratios
 
 
 def wavelengths(side: int, spacing: float) -> Floats:

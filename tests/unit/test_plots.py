@@ -27,6 +27,15 @@ RAIN = ("rain_rate", "mm h-1", (0.1, 1.0, 5.0, 10.0), 0.1)
 VIL = ("vil", "1", (16.0, 74.0, 133.0, 160.0, 181.0, 219.0), None)
 
 
+ABLATED = (
+    "model",
+    "optical_flow",
+    "model_without_motion",
+    "model_newest_frame",
+    "model_half_frames",
+)
+
+
 def evaluation(*, kind=RAIN, leads=12, sources=("model", "persistence", "optical_flow"), rain=3.0):
     quantity, units, thresholds, floor = kind
     minutes = tuple(5.0 * (lead + 1) for lead in range(leads))
@@ -37,7 +46,7 @@ def evaluation(*, kind=RAIN, leads=12, sources=("model", "persistence", "optical
     forecasts = {source: generator.gamma(0.5, 1.0, observed.shape) * rain for source in sources}
     result = Evaluation.zero(setting, "test", sources).update(forecasts, observed)
     start = np.datetime64("2018-05-16T23:30:00")
-    return result.with_example(Example(start, observed[0], observed, forecasts, 9))
+    return result.with_start(Example(start, observed[0], observed, forecasts, 9))
 
 
 def png_size(path):
@@ -82,6 +91,13 @@ def test_all_figures_of_an_evaluation(tmp_path, options):
     )
 
 
+def test_an_ablation_and_the_worst_start_are_drawn(tmp_path):
+    pytest.importorskip("pysteps")
+    result = evaluation(leads=2, sources=ABLATED)
+    paths = save_evaluation_figures(result.to_json(), None, tmp_path, result.worst)
+    assert [path.stem for path in paths] == ["scores", "performance", "spectra", "worst"]
+
+
 def test_without_spectra_and_example_there_are_two(tmp_path):
     scores = Evaluation.zero(
         evaluation(leads=2).setting, "test", ("model",), spectra=False
@@ -96,7 +112,7 @@ def test_scores_name_thresholds_and_sources():
 
 
 def test_labels_of_lines_do_not_overlap():
-    figure = scores_figure(evaluation().to_json())
+    figure = scores_figure(evaluation(sources=ABLATED).to_json())
     figure.canvas.draw()
     for axes in figure.axes:
         boxes = [text.get_window_extent() for text in axes.texts]
@@ -108,6 +124,12 @@ def test_maps_tell_time_and_score():
     shown = texts(example_figure(result.to_json(), result.example))
     assert {"newest input\n23:30 UTC", "+45 min\n00:15 UTC"} <= shown
     assert any(text.startswith("CSI 0.") for text in shown)
+
+
+def test_maps_say_why_the_start_was_chosen():
+    result = evaluation()
+    figure = example_figure(result.to_json(), result.worst, "the start that went worst")
+    assert "the start that went worst, of 1 in the test split" in figure.get_suptitle()
 
 
 def test_maps_show_the_part_with_data():

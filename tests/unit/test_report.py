@@ -13,6 +13,7 @@ from hvd_nowcast.report import write_report
 from hvd_nowcast.report.html import facts_table, missing
 from hvd_nowcast.report.tables import METRICS, score_tables
 from hvd_nowcast.verification.evaluation import Evaluation, Setting
+from hvd_nowcast.verification.example import Example
 
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -52,9 +53,12 @@ def scores():
     generator = np.random.default_rng(0)
     observed = generator.gamma(0.5, 2.0, (2, 16, 16))
     fields = {"model": observed * 0.9, "persistence": generator.gamma(0.5, 2.0, (2, 16, 16))}
-    return (
-        Evaluation.zero(setting, "test", SOURCES, spectra=False).update(fields, observed).to_json()
-    )
+    start = Example(np.datetime64("2020-06-01T12:00:00"), observed[0], observed, fields, 9)
+    empty = Evaluation.zero(setting, "test", SOURCES, spectra=False)
+    plain = empty.update(fields, observed).with_start(start).to_json()
+    plain["spectra"]["ratio"] = {"model": {"4km": [0.5, 0.25]}}
+    plain["spectra"]["lead_minutes"] = [30, 60]
+    return plain
 
 
 def make_run(folder, **files):
@@ -93,7 +97,7 @@ def test_complete_run(tmp_path):
         git_json={"commit": "abcdef", "changed": ["a.py", "b.py"]},
     )
     (run / "figures").mkdir()
-    for name in ("scores", "maps", "performance", "spectra", "training"):
+    for name in ("scores", "maps", "performance", "spectra", "training", "worst"):
         (run / "figures" / f"{name}.png").write_bytes(PIXEL)
     path = write_report(run)
     assert path == run / "report.html"
@@ -102,10 +106,12 @@ def test_complete_run(tmp_path):
         "812,345 parameters", "57.3 samples/s", "421 s", "unheard_of", "shards: here",
         "numpy 2.0.2", "a.py, b.py", "pooled over all starts", "CSI at 1 mm/h: after 30 min model",
         "≥ 1 mm/h", "Fractions skill score (FSS), 5km window",
+        "Worst starts: CSI at 1 mm/h", "2020-06-01 12:00", "furthest behind persistence",
+        "at 60 min: 1 is as sharp", "0.250",
     ):  # fmt: skip
         assert expected in text
     page = path.read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64,") == 5
+    assert page.count("data:image/png;base64,") == 6
     assert "Made by" not in page
     assert not re.search(r'(src|href)="(?!data:)', page)
 

@@ -20,6 +20,7 @@ from hvd_nowcast.verification.ensemble import (
     rank_counts,
 )
 from hvd_nowcast.verification.evaluation import Evaluation, Setting
+from hvd_nowcast.verification.screen import screen_tables
 from tests.unit.test_bad_input import write_radar
 
 THRESHOLDS = (0.1, 1.0)
@@ -169,7 +170,8 @@ def test_an_evaluation_scores_ours_beside_steps(tmp_path):
         "model_member",
         "steps_member",
     }
-    assert "CRPS in mm h-1, steps" in result.table()
+    assert "CRPS in mm h-1, steps" in screen_tables(scores)
+    assert "steps member, 20 min" in screen_tables(scores)
     back = Evaluation.from_json(scores)
     assert (back + result).to_json()["ensembles"]["model"]["crps"] == pytest.approx(
         scores["ensembles"]["model"]["crps"]

@@ -20,6 +20,7 @@ from hvd_nowcast.shards.synthetic import synthetic_source
 from hvd_nowcast.training.run_folder import RunFolder
 from hvd_nowcast.verification.evaluation import POOLING, Evaluation, Setting
 from hvd_nowcast.verification.example import Example
+from hvd_nowcast.verification.screen import screen_tables
 from hvd_nowcast.verification.windows import choose_starts
 
 NO_FLOW = ("model", "persistence")
@@ -71,6 +72,10 @@ def windows(count, seed=0):
 
 def nothing_yet(sources=NO_FLOW, **changes):
     return Evaluation.zero(setting(**changes), "test", sources, spectra=False)
+
+
+def screen(evaluation):
+    return screen_tables(evaluation.to_json())
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +162,8 @@ def test_two_halves_equal_the_whole():
             for key, values in keys.items():
                 assert merged.to_json()["scores"][source][metric][key] == pytest.approx(values)
     assert merged.example.start == whole.example.start
+    assert merged.worst.start == whole.worst.start
+    assert merged.to_json()["worst"] == whole.to_json()["worst"]
 
 
 def test_json_is_enough_to_add_evaluations(tmp_path):
@@ -166,6 +173,7 @@ def test_json_is_enough_to_add_evaluations(tmp_path):
     again = Evaluation.from_json(json.loads(path.read_text()))
     assert again.to_json() == result.to_json()
     assert (again + result).starts == 6
+    assert len((again + result).records) == 6
 
 
 def test_different_settings_do_not_add():
@@ -195,8 +203,9 @@ def test_the_example_is_the_start_with_the_most_rain():
     assert set(result.example.forecasts) == set(NO_FLOW)
 
 
-def test_table_shows_both_scores_and_how_they_are_pooled():
-    table = score_windows(nothing_yet(), windows(2), FakePredictor()).table()
+def test_table_shows_the_scores_and_how_they_are_pooled():
+    table = screen(score_windows(nothing_yet(), windows(2), FakePredictor()))
+    assert "FSS at 1.0 mm h-1, 5 km  5 min" in table
     assert "CSI at 1.0 mm h-1  5 min  10 min  15 min" in table
     assert "MAE in mm h-1" in table
     assert "20 min" not in table
@@ -206,7 +215,7 @@ def test_table_shows_both_scores_and_how_they_are_pooled():
 def test_vil_is_judged_at_its_second_threshold():
     thresholds = (16.0, 74.0, 133.0, 160.0, 181.0, 219.0)
     empty = nothing_yet(quantity="vil", units="1", thresholds=thresholds, spectrum_floor=None)
-    assert "CSI at 74.0" in score_windows(empty, windows(1), FakePredictor()).table()
+    assert "CSI at 74.0" in screen(score_windows(empty, windows(1), FakePredictor()))
 
 
 def test_without_pysteps_the_rest_is_scored(monkeypatch, capsys):
@@ -246,7 +255,15 @@ def test_a_run_gets_scores_and_figures(monkeypatch, tmp_path, archive, own_shard
     written = json.loads(other.read_text())
     assert json.loads((tmp_path / "run" / "scores.json").read_text()) == written
     assert (tmp_path / "run" / "figures" / "maps.png").is_file()
-    assert len(lines) == 1 + 2 + 4
+    assert written["worst"]["starts"]
+    assert len(lines) == 1 + 2 + 5
+
+
+def test_an_ablation_of_another_task_is_refused(tmp_path):
+    config = config_from_dict({"data": {"shards": "here"}, "task": "flood"}, "test")
+    RunFolder(tmp_path / "run").start(config)
+    with pytest.raises(ConfigError, match="--ablation: of nowcasts only"):
+        list(evaluate_run(tmp_path / "run", ablation=True))
 
 
 def test_a_run_without_matplotlib_gets_scores(monkeypatch, tmp_path, archive, capsys):
