@@ -228,7 +228,9 @@ def test_a_new_option_is_a_decision() -> None:
         "regions report": {"--run"},
         "probe": {"--set"},
         "plan": {"--speeds", "--batch", "--fixed", "--parameters", "--latency", "--bandwidth"},
-        "evaluate": {"--shards", "--split", "--json", "--every", "--members", "--plot"},
+        "evaluate": {
+            *("--shards", "--split", "--json", "--every", "--members", "--ablation", "--plot"),
+        },
         "forecast": inputs | {"--input", "--out", "--plot", "--time", "--rain", "--members"},
         "watch": inputs | {"--input", "--out", "--keep"},
         "compare-parallel": {"--run", "--set", "--steps"},
