@@ -203,6 +203,9 @@ class LossSection:
     error
         ``mse`` or ``mae`` of the scaled field, or ``crps``, the continuous ranked probability
         score of an ensemble.
+    physical_weight
+        Of ``crps``: weight of the same score of the field in physical units beside that of the
+        scaled one. Without it members of too much rain are hardly punished, and may be absurd.
     rain_weight
         Each pixel's error is multiplied by ``1 + rain_weight * min(R, rain_weight_limit)``, with
         R the observed value in physical units; 0 weights all pixels alike.
@@ -221,6 +224,7 @@ class LossSection:
     """
 
     error: str = "mae"
+    physical_weight: float = 0.2
     rain_weight: float = 1.0
     rain_weight_limit: float = 10.0
     exceedance: float = 0.0
@@ -237,7 +241,8 @@ class LossSection:
             "came, it would reward forecasts that are not honest",
         )
         require(
-            min(self.rain_weight, self.rain_weight_limit, self.exceedance) >= 0,
+            min(self.physical_weight, self.rain_weight, self.rain_weight_limit, self.exceedance)
+            >= 0,
             "loss: weights must not be negative",
         )
         for name in ("threshold_weights", "miss_costs"):

@@ -195,7 +195,8 @@ class Predictor:
         inputs += [moved, valid_moved] if moved.shape[-1] else []
         inputs += [] if noise is None else [self._channels_last(noise)]
         forecast = np.asarray(self._model(inputs, training=False))[0, :rows, :columns]
-        return self._scaling.inverse(forecast).transpose(2, 0, 1).astype(np.float32)
+        values = self._scaling.inverse(forecast).transpose(2, 0, 1)
+        return np.minimum(values, QUANTITIES[self.quantity].valid_max).astype(np.float32)
 
     def _channels_last(self, fields: Array) -> Array:
         """Fields (t, y, x) as one sample (1, y, x, t) of a size that the network can halve."""

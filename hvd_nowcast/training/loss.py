@@ -11,6 +11,8 @@ from hvd_nowcast.loader.scaling import LinearScaling, Scaling
 # Share of the spread that is told from it without bias, after Lang et al. 2024
 # (doi:10.48550/arXiv.2412.15832); with all of it, two members may drift apart unpunished.
 FAIRNESS = 0.95
+# Exponent from which rain is no more than the most there can be: 800 mm/h.
+LARGEST_EXPONENT = 9.0
 # Slope of the soft threshold in scaled units: from 12 % to 88 % within 0.27.
 EXCEEDANCE_STEEPNESS = 15.0
 
@@ -49,15 +51,22 @@ class NowcastLoss:
         target, weight
             Scaled field, and 1 where it has data, shape (b, y, x, frames_out).
         """
+        if self._section.error == "crps":
+            return tf.reduce_sum(weight * self._ranked_probability(forecast, target))
         difference = forecast - target
         loss = tf.square(difference) if self._section.error == "mse" else tf.abs(difference)
-        if self._section.error == "crps":
-            return tf.reduce_sum(weight * (tf.reduce_mean(loss, 0) - _half_spread(forecast)))
         if self._section.rain_weight:
             loss *= self._rain_weight(target)
         if self._section.exceedance:
             loss += self._section.exceedance * self._exceedance(forecast, target)
         return tf.reduce_sum(weight * loss)
+
+    def _ranked_probability(self, members: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+        score = _continuous_ranked_probability(members, target)
+        if not self._section.physical_weight:
+            return score
+        fields = _physical(self._scaling, members), _physical(self._scaling, target)
+        return score + self._section.physical_weight * _continuous_ranked_probability(*fields)
 
     def _rain_weight(self, target: tf.Tensor) -> tf.Tensor:
         section = self._section
@@ -80,6 +89,11 @@ class NowcastLoss:
         return count / sum(weights)
 
 
+def _continuous_ranked_probability(members: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    """Score of each pixel, shape (b, y, x, frames_out)."""
+    return tf.reduce_mean(tf.abs(members - target), 0) - _half_spread(members)
+
+
 def _half_spread(members: tf.Tensor) -> tf.Tensor:
     """Half the mean difference of two members, shape (b, y, x, frames_out)."""
     count = members.shape[0]
@@ -93,4 +107,5 @@ def _physical(scaling: Scaling, scaled: tf.Tensor) -> tf.Tensor:
     positive = tf.maximum(scaled, 0.0)
     if isinstance(scaling, LinearScaling):
         return positive * scaling.scale
-    return scaling.reference * tf.math.expm1(positive * scaling.scale)
+    exponent = tf.minimum(positive * scaling.scale, LARGEST_EXPONENT)
+    return scaling.reference * tf.math.expm1(exponent)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -46,8 +48,8 @@ def test_noise_travels_as_codes(dtype: str, error: float) -> None:
     assert np.isfinite(back).all()
 
 
-@pytest.mark.parametrize("members", [2, 5])
-def test_loss_is_the_ranked_probability_score(members: int) -> None:
+@pytest.mark.parametrize(("members", "physical_weight"), [(2, 0.0), (5, 0.0), (2, 0.3)])
+def test_loss_is_the_ranked_probability_score(members: int, physical_weight: float) -> None:
     probability = pytest.importorskip("scores.probability", reason="scores is not installed")
     xarray = pytest.importorskip("xarray", reason="xarray is not installed")
     generator = np.random.default_rng(1)
@@ -55,18 +57,23 @@ def test_loss_is_the_ranked_probability_score(members: int) -> None:
     target = generator.random((1, 4, 5, 2))
     weight = (generator.random((1, 4, 5, 2)) > 0.3).astype(float)
     names = ("b", "y", "x", "t")
-    expected = [
-        probability.crps_for_ensemble(
-            xarray.DataArray(forecast, dims=("member", *names)),
-            xarray.DataArray(target, dims=names),
-            "member",
-            method=method,
-            preserve_dims="all",
-        ).to_numpy()
-        for method in ("fair", "ecdf")
-    ]
-    score = FAIRNESS * expected[0] + (1 - FAIRNESS) * expected[1]
-    section = LossSection(error="crps", rain_weight=0.0)
+
+    def expected(forecast: Any, target: Any) -> Any:
+        fair, plain = (
+            probability.crps_for_ensemble(
+                xarray.DataArray(forecast, dims=("member", *names)),
+                xarray.DataArray(target, dims=names),
+                "member",
+                method=method,
+                preserve_dims="all",
+            ).to_numpy()
+            for method in ("fair", "ecdf")
+        )
+        return FAIRNESS * fair + (1 - FAIRNESS) * plain
+
+    score = expected(forecast, target)
+    score += physical_weight * expected(SCALING.inverse(forecast), SCALING.inverse(target))
+    section = LossSection(error="crps", rain_weight=0.0, physical_weight=physical_weight)
     loss = NowcastLoss(section, SCALING)(*map(tf.constant, (forecast, target, weight)))
     assert float(loss) == pytest.approx((weight * score).sum(), rel=1e-9)
 
