@@ -17,7 +17,7 @@ from keras import layers
 from hvd_nowcast.config import ModelSection
 from hvd_nowcast.models.blocks import double_convolution, layer_precision, up_convolution
 
-# Before training the moved frame has a weight of 0.88, and the newest one what is left.
+# Of the moved frame before training: its weight is 0.88.
 TRUST = 2.0
 
 
@@ -74,8 +74,8 @@ def _build(section: ModelSection, frames_in: int, frames_out: int) -> keras.Mode
         return keras.Model(inputs, change, name="nowcast")
     last = _LastFrame(dtype=exact, name="last_frame")(frames)
     if section.advection:
-        weights = [last_convolution(name) for name in ("trust", "stay")]
-        forecast = _Advected(dtype=exact, name="forecast")([change, last, *moved, *weights])
+        trust = last_convolution("trust")
+        forecast = _Advected(dtype=exact, name="forecast")([change, last, trust, *moved])
     else:
         forecast = layers.Add(dtype=exact, name="forecast")([change, last])
     return keras.Model(inputs, forecast, name="nowcast")
@@ -86,17 +86,19 @@ def _joined(name: str, parts: list[keras.KerasTensor]) -> keras.KerasTensor:
 
 
 class _Advected(layers.Layer):
-    """The change added to shares of the moved frame and of the newest one.
+    """The change added to a mean of the moved frame and the newest one.
 
-    Both shares are learnt for each pixel and lead time. That of the moved frame is 0 where it comes
-    from outside the domain; the newest frame does not stand in for it there, because rain that
-    should have moved away would stay behind with a hard edge.
+    The weight of the moved frame is learnt for each pixel and lead time, and 0 where it comes from
+    outside the domain. The weights add up to 1: a network that could let go of both frames made
+    them fade, and its forecasts of an hour were too weak and too smooth.
     """
 
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
-        """Change, newest frame, moved frames, where they are known, both weights; (b, y, x, t)."""
-        change, last, moved, known, trust, stay = inputs
-        return change + known * tf.sigmoid(trust + TRUST) * moved + tf.sigmoid(stay - TRUST) * last
+        """Change, newest frame, trust, moved frames and where they are known; all (b, y, x, t)."""
+        change, last, trust, moved, known = inputs
+        # Before training the moved frame has most of the weight.
+        weight = known * tf.sigmoid(trust + TRUST)
+        return change + last + weight * (moved - last)
 
 
 class _LastFrame(layers.Layer):
