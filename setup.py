@@ -50,7 +50,7 @@ setup(
     packages=find_packages(include=["hvd_nowcast", "hvd_nowcast.*"]),
     package_data={
         "hvd_nowcast": ["py.typed"],
-        "hvd_nowcast.pretrained": ["*.json", "*.yaml", "*.md", "weights/best.npz"],
+        "hvd_nowcast.pretrained": ["*.json", "*.yaml", "*.md", "weights/*"],
     },
     install_requires=BASE,
     extras_require=EXTRAS,

@@ -15,6 +15,7 @@ import datetime
 import json
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ HERE = Path(__file__).parents[1]
 CONFIG = HERE / "configs/nowcast_radars.yaml"
 KEPT = HERE / "runs/benchmarks/left_out_radars.json"
 PROGRAM = [sys.executable, "-m", "hvd_nowcast"]
-STEPS, QUICK_STEPS = 4000, 400
+STEPS, QUICK_STEPS = 2500, 250
 LEADS = (15, 30, 60)
 THRESHOLDS = ("0.1", "1.0", "5.0")
 WANTED_SHARE, LARGEST_SHORTFALL = 0.8, 0.05
@@ -105,10 +106,14 @@ def main() -> None:
     parser.add_argument("--source", type=Path, default=HERE.parent / "shared/data/radar")
     parser.add_argument("--data", type=Path, default=Path("data"), help="where archives are")
     parser.add_argument("--runs", type=Path, help="folder of the trainings")
+    parser.add_argument("--all", action="store_true", help="train on all of them, score nothing")
     parser.add_argument("--quick", action="store_true", help="a tenth of the steps")
     options = parser.parse_args()
     options.steps = options.steps or (QUICK_STEPS if options.quick else STEPS)
     options.runs = options.runs or HERE / f"runs/left_out{'_quick' if options.quick else ''}"
+    if options.all:
+        train(options.runs / "all", archives(RADARS, options), options)
+        return
     cells, starts = [], {}
     for name in options.only or RADARS:
         found = scores(name, options)
@@ -119,9 +124,7 @@ def main() -> None:
 
 def scores(left_out: str, options: argparse.Namespace) -> dict[str, Any]:
     """Train on the other radars and score on this one, as far as it is not done."""
-    others = [options.data / name for name in RADARS if name != left_out]
-    for folder in others:
-        build(RADARS[folder.name], folder, RADARS[folder.name].split, options.source)
+    others = archives([name for name in RADARS if name != left_out], options)
     unseen = options.data / "left_out" / left_out
     build(RADARS[left_out], unseen, "test=1", options.source)
     run = options.runs / left_out
@@ -134,6 +137,13 @@ def scores(left_out: str, options: argparse.Namespace) -> dict[str, Any]:
         call(command)
     found: dict[str, Any] = json.loads(file.read_text())
     return found
+
+
+def archives(names: Iterable[str], options: argparse.Namespace) -> list[Path]:
+    """Folders to train on, built where they are not there."""
+    for name in names:
+        build(RADARS[name], options.data / name, RADARS[name].split, options.source)
+    return [options.data / name for name in names]
 
 
 def build(radar: Radar, folder: Path, split: str, source: Path) -> None:
