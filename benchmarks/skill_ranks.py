@@ -21,7 +21,7 @@ from pathlib import Path
 from figures import Figure, publish, ratio_figure
 
 CONFIG = Path(__file__).parents[1] / "configs/demo.yaml"
-BATCH, STEPS, QUICK_STEPS = 8, 4000, 400
+BATCH, STEPS, QUICK_STEPS = 8, 2500, 250
 LEADS = (15, 30, 60)
 # Ranks, and whether the learning rate follows the batch.
 CASES = ((1, True), (2, True), (2, False), (4, True), (4, False))

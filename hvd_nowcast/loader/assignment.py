@@ -15,9 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Near an offset of 0 or 1 rounding could draw a neighbour of equal windows twice.
-MARGIN = 0.25
-
 
 def epoch_order(
     weights: NDArray[np.floating[Any]],
@@ -25,7 +22,6 @@ def epoch_order(
     epoch: int,
     shards: NDArray[np.integer[Any]] | None = None,
     locality: int = 0,
-    margin: float = MARGIN,
 ) -> NDArray[np.int64]:
     """Order in which the windows of an archive are drawn in one epoch.
 
@@ -42,9 +38,6 @@ def epoch_order(
     shards, locality
         With the shard of each window and a number, the shards are shuffled, and the windows are
         shuffled only inside that many shards at a time.
-    margin
-        How far the random offset of the resampling stays clear of 0 and 1. With a margin, windows
-        of a weight far below the mean may never come: of unequal archives take 0.
 
     Returns
     -------
@@ -53,6 +46,9 @@ def epoch_order(
     """
     generator = np.random.default_rng((seed, epoch))
     shares = np.cumsum(weights, dtype=np.float64)
+    # Of equal windows rounding near 0 or 1 could draw a neighbour twice; of others those of a small
+    # weight come only there.
+    margin = 0.25 if np.ptp(weights) == 0 else 0.0
     offset = generator.uniform(margin, 1 - margin)
     positions = (np.arange(len(weights)) + offset) * (shares[-1] / len(weights))
     drawn = np.searchsorted(shares, positions).clip(max=len(weights) - 1)
@@ -68,7 +64,7 @@ class SampleOrder:
 
     Parameters
     ----------
-    weights, seed, shards, locality, margin
+    weights, seed, shards, locality
         As in `epoch_order`.
     """
 
@@ -78,13 +74,12 @@ class SampleOrder:
         seed: int,
         shards: NDArray[np.integer[Any]] | None = None,
         locality: int = 0,
-        margin: float = MARGIN,
     ) -> None:
         self._windows = len(weights)
 
         @lru_cache(maxsize=4)
         def order(epoch: int) -> NDArray[np.int64]:
-            return epoch_order(weights, seed, epoch, shards, locality, margin)
+            return epoch_order(weights, seed, epoch, shards, locality)
 
         self._order = order
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from hvd_nowcast.config import DataSection
-from hvd_nowcast.loader.assignment import MARGIN, SampleOrder
+from hvd_nowcast.loader.assignment import SampleOrder
 from hvd_nowcast.loader.augmentation import Augmentation
 from hvd_nowcast.loader.decoding import CodeTable, look_up, valid_pixels
 from hvd_nowcast.loader.motion import CodeExtrapolation, Part, take_part
@@ -342,8 +342,7 @@ class CodeBatches:
 
     def _order(self, index: Windows, seed: int) -> SampleOrder:
         weights = window_weights(index, self._section.wet_bias)
-        margin = MARGIN if np.ptp(index.frame_pixels) == 0 else 0.0
-        return SampleOrder(weights, seed, index.shards(), self._section.locality, margin)
+        return SampleOrder(weights, seed, index.shards(), self._section.locality)
 
     def _taker(self, reader: WindowReader[Any], window: int) -> Take:
         if self._move is None:

@@ -127,7 +127,7 @@ def test_every_pixel_has_the_same_chance(build: Build) -> None:
     archives = open_archives([small, large])
     index = JointIndex([build_index(a.manifest, "train", 3, 2) for a in archives])
     weights = window_weights(index, 0.0)
-    drawn = np.concatenate([epoch_order(weights, 0, e, margin=0.0) for e in range(400)])
+    drawn = np.concatenate([epoch_order(weights, 0, e) for e in range(400)])
     each = np.bincount(drawn, minlength=len(index)) / len(drawn)
     assert [index.archive(window) for window in (0, 19, 20, 63)] == [0, 0, 1, 1]
     assert each[20:].mean() / each[:20].mean() == pytest.approx(16.0, rel=0.1)
