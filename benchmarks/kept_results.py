@@ -38,6 +38,14 @@ def rain(name: str, against: str, since: int, minutes: Sequence[int], found: Sco
     return ahead(title, [ours[lead] / theirs[lead] for lead in leads])
 
 
+def sharpness(name: str, wavelength: str, minutes: int, found: Scores) -> Figure:
+    """Power of the forecast over that observed."""
+    lead = found["spectra"]["lead_minutes"].index(minutes)
+    ratio = found["spectra"]["ratio"]["model"][wavelength][lead]
+    title = f"{name}: power at {wavelength} over observed, {minutes} min"
+    return Figure(title, ratio, ratio, ratio, at_least=0.5)
+
+
 def rain_error(name: str, since: int, found: Scores) -> Figure:
     """MAE of optical flow over ours."""
     ours, theirs = (found["scores"][source]["mae"]["all"] for source in ("model", "optical_flow"))
@@ -90,6 +98,8 @@ KEPT: tuple[tuple[str, str, tuple[Reader, ...]], ...] = (
         (
             partial(rain, "demo", "persistence", 10, ()),
             partial(rain, "demo", "optical_flow", 0, (30, 60)),
+            partial(rain, "demo", "optical_flow", 10, ()),
+            partial(sharpness, "demo", "8km", 60),
         ),
     ),
     (
