@@ -240,6 +240,8 @@ class TrainingRun:
         balance, step = self._config.balance, self._progress.step
         if balance.mode != "dynamic" or step % balance.every or self._communicator.size == 1:
             return False
+        if step == self._config.training.steps:
+            return False  # no step is left to share out, and the last checkpoint is written
         return self._sharing.adapt(step, self._communicator)
 
     def _learning_rate(self) -> float:
