@@ -11,7 +11,6 @@ for other settings.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import subprocess
 import sys
@@ -21,11 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from figures import Figure, publish
-from machine import describe_machine
 
 HERE = Path(__file__).parents[1]
 CONFIG = HERE / "configs/nowcast_radars.yaml"
-KEPT = HERE / "runs/benchmarks/left_out_radars.json"
 PROGRAM = [sys.executable, "-m", "hvd_nowcast"]
 STEPS, QUICK_STEPS = 2500, 250
 LEADS = (15, 30, 60)
@@ -213,12 +210,7 @@ def report(cells: list[Cell], starts: dict[str, int]) -> None:
             min(ratios), min(ratios), max(ratios), at_least=1 - LARGEST_SHORTFALL,
         ),
     ]  # fmt: skip
-    details = {"starts": starts, "cells": [asdict(cell) for cell in cells]}
-    KEPT.parent.mkdir(parents=True, exist_ok=True)
-    kept = {"name": "left_out_radars", "figures": [asdict(one) for one in figures], **details}
-    kept |= {"machine": describe_machine(), "date": f"{datetime.date.today()}"}
-    KEPT.write_text(json.dumps(kept, indent=1) + "\n")
-    publish("left_out_radars", figures, **details)
+    publish("left_out_radars", figures, starts=starts, cells=[asdict(cell) for cell in cells])
 
 
 def _share(cells: list[Cell], radar: str) -> float:

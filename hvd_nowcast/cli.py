@@ -410,7 +410,8 @@ def watch(
 
 
 @program.command()
-@RUN
+# Not RUN: the page would be written into the package.
+@click.argument("run", type=INPUTS)
 def report(run: Path) -> None:
     """Write one self-contained HTML page with the figures and tables of a run."""
     from hvd_nowcast.report import write_report

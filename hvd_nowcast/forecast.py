@@ -80,9 +80,10 @@ def forecast_run(
     if task == "landcover":
         yield from _landcover(run, inputs, out, plot)
         return
-    from hvd_nowcast.nowcast.forecast import MEMBERS, make_forecast
+    from hvd_nowcast.nowcast.forecast import make_forecast
     from hvd_nowcast.nowcast.predictor import EnsemblePredictor, Predictor
     from hvd_nowcast.regions.serve import load_regional_nowcast
+    from hvd_nowcast.verification.ensemble import MEMBERS
 
     predictor = load_regional_nowcast(run) if many else Predictor.load(run)
     if members and not isinstance(predictor, EnsemblePredictor):

@@ -36,8 +36,6 @@ MARGIN = 144
 ALL_KNOWN = 0.999
 
 Floats = NDArray[np.floating[Any]]
-
-
 Part = tuple[slice, slice]
 
 

@@ -14,7 +14,12 @@ from hvd_nowcast import console
 from hvd_nowcast.errors import ConfigError, InputError, MissingDependencyError
 from hvd_nowcast.loader.thinning import thinned
 from hvd_nowcast.nowcast.ablation import ablations
-from hvd_nowcast.nowcast.model import EnsembleModel, NowcastModel, draw_members
+from hvd_nowcast.nowcast.model import (
+    EnsembleModel,
+    NowcastModel,
+    draw_members,
+    middle_member,
+)
 from hvd_nowcast.nowcast.predictor import Predictor
 from hvd_nowcast.nowcast.spacing import at_spacing
 from hvd_nowcast.plots import save_evaluation_figures
@@ -136,15 +141,19 @@ def score_windows(
     ensembles = _ensembles(predictor, evaluation)
     for start, frames in windows:
         inputs, observed = np.split(frames, [predictor.frames_in])
+        drawn = {
+            source: ensembles[source](inputs, len(observed)) for source in evaluation.ensembles
+        }
+        # The members of the model are drawn once: its one forecast is their median.
         forecasts = {
-            source: forecasters[source](inputs, len(observed)) for source in evaluation.sums
+            source: middle_member(drawn[source])
+            if source in drawn
+            else forecasters[source](inputs, len(observed))
+            for source in evaluation.sums
         }
         pixels = int(np.count_nonzero(observed >= second_threshold(thresholds)))
         shown = {source: forecasts[source] for source in SOURCES if source in forecasts}
         example = Example(start, inputs[-1], observed, shown, pixels)
-        drawn = {
-            source: ensembles[source](inputs, len(observed)) for source in evaluation.ensembles
-        }
         evaluation = evaluation.update(forecasts, observed, drawn).with_start(example)
     return evaluation
 

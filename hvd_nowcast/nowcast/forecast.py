@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hvd_nowcast import __version__, console
 from hvd_nowcast.errors import InputError
 from hvd_nowcast.grid import Grid
-from hvd_nowcast.nowcast.model import EnsembleModel, NowcastModel, draw_members
+from hvd_nowcast.nowcast.model import EnsembleModel, NowcastModel, draw_members, middle_member
 from hvd_nowcast.nowcast.spacing import at_spacing
 from hvd_nowcast.plots.forecast_file import EXCEEDANCE
 from hvd_nowcast.reference_time import parse_reference_time
@@ -23,14 +23,13 @@ from hvd_nowcast.shards.convert import open_source
 from hvd_nowcast.shards.convert.source import FrameSource, checked
 from hvd_nowcast.shards.schema import QUANTITIES
 from hvd_nowcast.shards.writer import atomic_output, netcdf_output, write_grid
+from hvd_nowcast.verification.ensemble import MEMBERS
 from hvd_nowcast.verification.windows import at_multiples
 
 Array = NDArray[np.float32]
 
 # Names that pySTEPS' own reader looks for; other quantities keep theirs.
 VARIABLE_NAMES = {"rain_rate": "precip_intensity"}
-# Enough for probabilities in steps of 5 %.
-MEMBERS = 20
 FILL = np.float32(-9999.0)
 
 
@@ -140,7 +139,7 @@ def forecast_from(
     drawn: Array | None = None
     if isinstance(predictor, EnsembleModel):
         drawn = draw_members(predictor, frames, members)
-        forecast = np.median(drawn, 0)
+        forecast = middle_member(drawn)
     else:
         forecast = predictor.forecast(frames)
     # Where the newest frame saw nothing, nobody could verify a forecast.

@@ -36,3 +36,9 @@ class EnsembleModel(NowcastModel, Protocol):
 def draw_members(model: EnsembleModel, frames: Array, count: int) -> Array:
     """All members at once, shape (count, frames_out, y, x)."""
     return np.stack(list(model.members(frames, count)))
+
+
+def middle_member(members: Array) -> Array:
+    """The one forecast of an ensemble: its median, of the shape of a member."""
+    middle: Array = np.median(members, 0)
+    return middle

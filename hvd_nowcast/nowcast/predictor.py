@@ -22,17 +22,17 @@ from hvd_nowcast.loader.noise import correlated_noise
 from hvd_nowcast.loader.pipeline import round_up
 from hvd_nowcast.loader.scaling import Scaling, scaling_from_dict
 from hvd_nowcast.models.nowcast import build_nowcast, size_multiple
+from hvd_nowcast.nowcast.model import middle_member
 from hvd_nowcast.shards.schema import QUANTITIES
 from hvd_nowcast.training.checkpoint import load_weights
 from hvd_nowcast.training.run_folder import RunFolder
+from hvd_nowcast.verification.ensemble import MEMBERS
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 Array = NDArray[np.float32]
 
-# Of them the forecast of a model of ensembles is made, where one forecast is wanted.
-MEMBERS = 10
 # A frame up to this side is predicted whole; a larger one in overlapping tiles, so that memory
 # does not grow with the frame.
 TILE = 768
@@ -213,8 +213,7 @@ class EnsemblePredictor(Predictor):
 
     def forecast(self, frames: Array) -> Array:
         """Median of an ensemble, see `Predictor`."""
-        middle: Array = np.median(list(self.members(frames, MEMBERS)), 0)
-        return middle
+        return middle_member(np.stack(list(self.members(frames, MEMBERS))))
 
     def members(self, frames: Array, count: int) -> Iterator[Array]:
         """Predict the frames that follow, so many times, each as likely as the others.

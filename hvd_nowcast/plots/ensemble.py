@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hvd_nowcast.plots.scores import finish_lead_axis
 from hvd_nowcast.plots.style import (
     FAINT,
     SOURCE_STYLES,
-    label_line_ends,
     line_style,
     new_figure,
     readable_units,
     with_units,
 )
+from hvd_nowcast.verification.scores import second_threshold
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,8 +40,8 @@ def ensemble_figure(scores: Mapping[str, Any]) -> Figure:
     _against_lead(score, scores, {"crps": "-"})
     score.set_title(with_units("CRPS", units) + ", less is better")
     _against_lead(spread, scores, {"error": "-", "spread": ":"})
-    spread.set_title(with_units("error of the mean (line) and spread (dots)", units))
-    threshold = str(scores["thresholds"][min(1, len(scores["thresholds"]) - 1)])
+    spread.set_title(with_units("line: error of the mean, dots: spread", units))
+    threshold = str(second_threshold(scores["thresholds"]))
     _draw_reliability(reliability, scores, threshold, place)
     limit = f"{float(threshold):g} {readable_units(units)}".rstrip()
     reliability.set_title(f"reliability of ≥ {limit} at +{minutes[place]:g} min")
@@ -65,11 +66,9 @@ def _against_lead(axes: Axes, scores: Mapping[str, Any], lines: Mapping[str, str
             axes.plot(minutes, table[name], **line_style(source) | {"linestyle": dashes})
             if not place:
                 ends[source] = float(table[name][-1])
-    axes.set_xlim(0, 1.25 * minutes[-1])
     axes.set_ylim(0, axes.get_ylim()[1])
-    axes.spines["bottom"].set_bounds(0, minutes[-1])
     axes.set_xlabel("lead time (min)")
-    label_line_ends(axes, ends, minutes[-1])
+    finish_lead_axis(axes, minutes, ends)
 
 
 def _draw_reliability(axes: Axes, scores: Mapping[str, Any], threshold: str, place: int) -> None:

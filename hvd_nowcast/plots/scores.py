@@ -77,14 +77,29 @@ def _draw_score(axes: Axes, scores: Mapping[str, Any], metric: str, key: str) ->
         axes.plot(minutes, values, **line_style(source))
         if np.isfinite(values).any():
             ends[source] = float(values[np.isfinite(values)][-1])
+    axes.set_ylim(0, max(0.05 if metric != "mae" else 0.0, axes.get_ylim()[1]))
+    finish_lead_axis(axes, minutes, ends)
+    if not ends:
+        axes.text(0.5, 0.5, "no event", transform=axes.transAxes, ha="center", color=FAINT)
+
+
+def finish_lead_axis(axes: Axes, minutes: Sequence[float], ends: dict[str, float]) -> None:
+    """Lead times on the axis below, and the name of each source at the end of its line.
+
+    Parameters
+    ----------
+    axes
+        With its lines, and the limits of its height.
+    minutes
+        Lead times.
+    ends
+        Source -> height of the end of its line.
+    """
     span = minutes[-1] - min(0, minutes[0])
     axes.set_xlim(0, minutes[-1] + 0.42 * span)
-    axes.set_ylim(0, max(0.05 if metric != "mae" else 0.0, axes.get_ylim()[1]))
     axes.set_xticks(_ticks(minutes))
     axes.spines["bottom"].set_bounds(0, minutes[-1])
     label_line_ends(axes, ends, minutes[-1])
-    if not ends:
-        axes.text(0.5, 0.5, "no event", transform=axes.transAxes, ha="center", color=FAINT)
 
 
 def _ticks(minutes: Sequence[float]) -> list[float]:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hvd_nowcast.verification.quotients import plain, ratio
+
 Counts = NDArray[np.int64]
 
 
@@ -42,22 +44,14 @@ def class_scores(counts: Counts) -> dict[str, Any]:
     hits = np.diag(counts[:, :size]).astype(np.float64)
     observed, predicted = counts.sum(1) * 1.0, counts[:, :size].sum(0) * 1.0
     total = max(1.0, observed.sum())
-    recall = _ratio(hits, observed)
+    recall = ratio(hits, observed)
     chance = float((observed * predicted).sum() / total**2)
     accuracy = float(hits.sum() / total)
     return {
         "accuracy": accuracy,
         "mean_recall": float(np.nanmean(recall)) if observed.any() else None,
         "kappa": (accuracy - chance) / (1 - chance) if chance < 1 else None,
-        "recall": _plain(recall),
-        "precision": _plain(_ratio(hits, predicted)),
-        "f1": _plain(_ratio(2.0 * hits, observed + predicted)),
+        "recall": plain(recall),
+        "precision": plain(ratio(hits, predicted)),
+        "f1": plain(ratio(2.0 * hits, observed + predicted)),
     }
-
-
-def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
-
-
-def _plain(values: NDArray[np.float64]) -> list[float | None]:
-    return [None if np.isnan(value) else float(value) for value in values]

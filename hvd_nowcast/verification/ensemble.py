@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hvd_nowcast.verification.accumulators import AdditiveSums, Counts, Field, Floats
+from hvd_nowcast.verification.quotients import plain, ratio
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-# As many as pySTEPS' verification takes.
+# Enough for probabilities in steps of 5 %.
 MEMBERS = 20
 # Between the places whose ranks are counted, so that they tell nearly independent things.
 RANK_KILOMETRES = 20.0
@@ -190,7 +190,7 @@ def ensemble_scores(sums: EnsembleSums) -> dict[str, Any]:
     squared = np.square(probability) * sums.said - 2 * probability * sums.came + sums.came
     names = [str(threshold) for threshold in sums.thresholds]
     brier = squared.sum(-1) / pixels[:, np.newaxis]
-    frequency = _share(sums.came, sums.said)
+    frequency = ratio(sums.came, sums.said)
     return {
         "members": sums.members,
         "crps": plain(sums.ranked_probability / pixels),
@@ -200,7 +200,7 @@ def ensemble_scores(sums: EnsembleSums) -> dict[str, Any]:
         "probability": plain(probability),
         "reliability": {name: plain(frequency[:, place]) for place, name in enumerate(names)},
         "said": {name: sums.said[:, place].tolist() for place, name in enumerate(names)},
-        "ranks": plain(_share(sums.ranks, sums.ranks.sum(-1, keepdims=True))),
+        "ranks": plain(ratio(sums.ranks, sums.ranks.sum(-1, keepdims=True))),
         "flat_ranks_chance": plain(flat_ranks_chance(sums.ranks)),
     }
 
@@ -214,16 +214,3 @@ def flat_ranks_chance(ranks: Floats) -> Floats:
     if known.any():
         chance[known] = chisquare(ranks[known], axis=-1).pvalue
     return chance
-
-
-def _share(above: NDArray[Any], below: NDArray[Any]) -> Floats:
-    above, below = np.broadcast_arrays(above, below)
-    share: Floats = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
-    return share
-
-
-def plain(values: Floats) -> list[Any]:
-    """Nested lists with None for NaN."""
-    if values.ndim > 1:
-        return [plain(part) for part in values]
-    return [None if np.isnan(value) else float(value) for value in values]

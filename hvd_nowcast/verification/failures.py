@@ -10,7 +10,8 @@ import numpy as np
 
 from hvd_nowcast.verification.accumulators import ContingencySums, Field
 from hvd_nowcast.verification.example import Example
-from hvd_nowcast.verification.scores import contingency_scores, plain_columns, second_threshold
+from hvd_nowcast.verification.quotients import plain
+from hvd_nowcast.verification.scores import contingency_scores, second_threshold
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -144,4 +145,4 @@ def _share(observed: Field, threshold: float) -> float:
 
 def _csi(forecast: Field, observed: Field, threshold: float) -> list[float | None]:
     counts = ContingencySums.zero(len(observed), [threshold]).update(forecast, observed)
-    return plain_columns(contingency_scores(counts)["csi"])[0]
+    return plain(contingency_scores(counts)["csi"][:, 0])

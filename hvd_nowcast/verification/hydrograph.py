@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hvd_nowcast.verification.quotients import plain
 from hvd_nowcast.verification.scores import import_scores
 
 Array = NDArray[np.float64]
@@ -128,8 +129,8 @@ def score_table(
                 found[:, gauge, lead] = [getattr(one, metric) for metric in METRICS]
         table[source] = {
             metric: {
-                **{name: _plain(found[m, g]) for g, name in enumerate(gauges)},
-                "median": _plain(_median(found[m])),
+                **{name: plain(found[m, g]) for g, name in enumerate(gauges)},
+                "median": plain(_median(found[m])),
             }
             for m, metric in enumerate(METRICS)
         }
@@ -141,7 +142,3 @@ def _median(values: Array) -> Array:
     return np.array(
         [np.nanmedian(v) if k else np.nan for v, k in zip(values.T, known, strict=True)]
     )
-
-
-def _plain(values: Array) -> list[float | None]:
-    return [float(v) if np.isfinite(v) else None for v in values]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hvd_nowcast.optional import import_optional
 from hvd_nowcast.verification.accumulators import (
@@ -18,6 +17,7 @@ from hvd_nowcast.verification.accumulators import (
     Floats,
     FssSums,
 )
+from hvd_nowcast.verification.quotients import plain, ratio
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -153,14 +153,14 @@ def fractions_skill_score(sums: FssSums) -> Floats:
     ``FSS = 1 - sum (P_f - P_o)**2 / (sum P_f**2 + sum P_o**2)``.
     """
     reference = sums.forecast_squared + sums.observed_squared
-    return 1.0 - _ratio(reference - 2.0 * sums.product, reference)
+    return 1.0 - ratio(reference - 2.0 * sums.product, reference)
 
 
 def error_scores(sums: ErrorSums) -> dict[str, Floats]:
     """Mean absolute and root mean squared error in the unit of the field, shape (leads,)."""
     return {
-        "mae": _ratio(sums.absolute, sums.pixels),
-        "rmse": np.sqrt(_ratio(sums.squared, sums.pixels)),
+        "mae": ratio(sums.absolute, sums.pixels),
+        "rmse": np.sqrt(ratio(sums.squared, sums.pixels)),
     }
 
 
@@ -174,26 +174,15 @@ def score_table(
     """
     thresholds = [str(threshold) for threshold in sums.contingency.thresholds]
     table = {
-        metric: dict(zip(thresholds, plain_columns(values), strict=True))
+        metric: dict(zip(thresholds, plain(values.T), strict=True))
         for metric, values in contingency_scores(sums.contingency).items()
     }
     skill = fractions_skill_score(sums.fss)
     table["fss"] = {
         f"{threshold}@{side:g}km": column
         for place, side in enumerate(kilometres)
-        for threshold, column in zip(thresholds, plain_columns(skill[:, :, place]), strict=True)
+        for threshold, column in zip(thresholds, plain(skill[:, :, place].T), strict=True)
     }
     for metric, errors in error_scores(sums.errors).items():
-        table[metric] = {"all": plain_columns(errors[:, np.newaxis])[0]}
+        table[metric] = {"all": plain(errors)}
     return table
-
-
-def _ratio(above: NDArray[np.number[Any]], below: NDArray[np.number[Any]]) -> Floats:
-    undefined = np.full(np.shape(above), np.nan)
-    ratio: Floats = np.divide(above, below, out=undefined, where=np.asarray(below) != 0)
-    return ratio
-
-
-def plain_columns(columns: Floats) -> list[list[float | None]]:
-    """Columns of an array (leads, n) as lists, NaN as None."""
-    return [[None if np.isnan(v) else float(v) for v in column] for column in columns.T]

@@ -32,6 +32,15 @@ def test_nothing_is_written_into_the_package() -> None:
     assert pretrained.results_folder(Path("runs/mine")) == Path("runs/mine")
 
 
+def test_no_report_is_written_into_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(program, ["report", "pretrained"])
+    assert result.exit_code != 0
+    assert not (pretrained.FOLDER / "report.html").exists()
+
+
 def test_the_model_is_small_and_described() -> None:
     assert (pretrained.FOLDER / "weights/best.npz").stat().st_size < LARGEST_BYTES
     card = (pretrained.FOLDER / "MODEL_CARD.md").read_text(encoding="utf-8")

@@ -22,20 +22,14 @@ from hvd_nowcast.verification.ensemble import (
 from hvd_nowcast.verification.evaluation import Evaluation, Setting
 from hvd_nowcast.verification.screen import screen_tables
 from tests.unit.test_bad_input import write_radar
+from tests.unit.test_verification_evaluate import FakePredictor
 
 THRESHOLDS = (0.1, 1.0)
 
 
 @dataclass
-class FakeEnsemble:
+class FakeEnsemble(FakePredictor):
     """Members that are the newest frame times a number."""
-
-    frames_in: int = 3
-    frames_out: int = 4
-    step_seconds: int = 300
-    quantity: str = "rain_rate"
-    grid_spacing: float = 1000.0
-    fingerprint: str = "f" * 64
 
     def members(self, frames, count):
         newest = np.nan_to_num(frames[-1:])
