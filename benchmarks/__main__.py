@@ -41,6 +41,7 @@ NAMES = (
     "transfer",
     "skill_ranks",
     "left_out_radars",
+    "rolling_days",
     "spark_predict",
     "kept_results",
 )

@@ -12,19 +12,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from figures import Figure, publish
+from trainings import HERE, build, parse, scores, train, training_parser
 
-HERE = Path(__file__).parents[1]
 CONFIG = HERE / "configs/nowcast_radars.yaml"
-PROGRAM = [sys.executable, "-m", "hvd_nowcast"]
-STEPS, QUICK_STEPS = 2500, 250
 LEADS = (15, 30, 60)
 THRESHOLDS = ("0.1", "1.0", "5.0")
 WANTED_SHARE, LARGEST_SHORTFALL = 0.8, 0.05
@@ -92,81 +88,38 @@ class Cell:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = training_parser(__doc__.splitlines()[0])
     parser.add_argument("--only", choices=RADARS, action="append", help="radars to leave out")
-    parser.add_argument("--steps", type=int, help=f"of each training, {STEPS} when left out")
-    parser.add_argument("--ranks", type=int, default=1, help="of each training")
-    parser.add_argument(
-        "--set", action="append", default=[], help="section.key=value, for training"
-    )
     parser.add_argument("--every", type=int, help="minutes between starts, of all radars")
-    parser.add_argument("--source", type=Path, default=HERE.parent / "shared/data/radar")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="where archives are")
-    parser.add_argument("--runs", type=Path, help="folder of the trainings")
     parser.add_argument("--all", action="store_true", help="train on all of them, score nothing")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the steps")
-    options = parser.parse_args()
-    options.steps = options.steps or (QUICK_STEPS if options.quick else STEPS)
-    options.runs = options.runs or HERE / f"runs/left_out{'_quick' if options.quick else ''}"
+    options = parse(parser, "left_out")
     if options.all:
-        train(options.runs / "all", archives(RADARS, options), options)
+        train_on(RADARS, options.runs / "all", options)
         return
     cells, starts = [], {}
     for name in options.only or RADARS:
-        found = scores(name, options)
+        found = unseen_scores(name, options)
         starts[name] = found["starts"]
         cells += cells_of(name, found)
     report(cells, starts)
 
 
-def scores(left_out: str, options: argparse.Namespace) -> dict[str, Any]:
+def unseen_scores(left_out: str, options: argparse.Namespace) -> dict[str, Any]:
     """Train on the other radars and score on this one, as far as it is not done."""
-    others = archives([name for name in RADARS if name != left_out], options)
+    run, radar = options.runs / left_out, RADARS[left_out]
+    train_on([name for name in RADARS if name != left_out], run, options)
     unseen = options.data / "left_out" / left_out
-    build(RADARS[left_out], unseen, "test=1", options.source)
-    run = options.runs / left_out
-    if not (run / "final.json").exists():
-        train(run, others, options)
-    every = options.every or RADARS[left_out].every
-    file = run / f"left_out_every_{every}.json"
-    if not file.exists():
-        command = [*PROGRAM, "evaluate", run, "--shards", unseen, "--every", every, "--json", file]
-        call(command)
-    found: dict[str, Any] = json.loads(file.read_text())
-    return found
+    build(options.source / radar.file, unseen, "test=1")
+    every = options.every or radar.every
+    return scores(run, unseen, every, run / f"left_out_every_{every}.json")
 
 
-def archives(names: Iterable[str], options: argparse.Namespace) -> list[Path]:
-    """Folders to train on, built where they are not there."""
-    for name in names:
-        build(RADARS[name], options.data / name, RADARS[name].split, options.source)
-    return [options.data / name for name in names]
-
-
-def build(radar: Radar, folder: Path, split: str, source: Path) -> None:
-    """Build an archive where there is none."""
-    if not (folder / "manifest.json").exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        call([*PROGRAM, "shards", "build", source / radar.file, "--out", folder, "--split", split])
-
-
-def train(run: Path, folders: list[Path], options: argparse.Namespace) -> None:
-    """Train, or go on with what was stopped."""
-    settings = {
-        "data.shards": json.dumps([str(folder) for folder in folders]),
-        "training.steps": options.steps,
-        "training.validate_every": max(1, options.steps // 8),
-        "training.checkpoint_every": max(1, options.steps // 8),
-    }
-    changes = [*(f"{key}={value}" for key, value in settings.items()), *options.set]
-    rest = [CONFIG, "--run", run, "--resume", *(w for one in changes for w in ("--set", one))]
-    start = [HERE / "launch/local.sh", options.ranks] if options.ranks > 1 else [*PROGRAM, "train"]
-    run.parent.mkdir(parents=True, exist_ok=True)
-    call([*start, *rest])
-
-
-def call(command: list[object]) -> None:
-    subprocess.run([str(word) for word in command], check=True, stdout=sys.stderr)
+def train_on(names: Iterable[str], run: Path, options: argparse.Namespace) -> None:
+    """Train on some radars, whose archives are built where they are not there."""
+    folders = [str(options.data / name) for name in names]
+    for name, folder in zip(names, folders, strict=True):
+        build(options.source / RADARS[name].file, Path(folder), RADARS[name].split)
+    train(CONFIG, run, {"data.shards": json.dumps(folders)}, options)
 
 
 def cells_of(radar: str, found: dict[str, Any]) -> list[Cell]:

@@ -60,7 +60,8 @@ def shards() -> None:
     "--split",
     default="train=0.7,validation=0.15,test=0.15",
     show_default=True,
-    help="Fractions in time order, or dates: train=2018-05-10:2018-05-15,... (end excluded).",
+    help="Fractions in time order, or dates: train=2018-05-10:2018-05-15,... (end excluded); a "
+    "split may have several of these.",
 )
 @click.option("--variable", default=None, help="Variable to read, where a file holds several.")
 @click.option("--relation", default=None, help="Reflectivity to rain relation, by name.")

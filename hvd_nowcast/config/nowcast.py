@@ -221,6 +221,9 @@ class LossSection:
     miss_costs
         Cost of a miss at each of them, that of a false alarm being 1, as it is when empty. CSI is
         largest where it is ``1 / CSI``: what can hardly be forecast pays to be forecast early.
+    last_miss_costs
+        The same for the last lead time, linear in between, since ``1 / CSI`` grows about so; as
+        ``miss_costs`` when empty.
     """
 
     error: str = "mae"
@@ -231,6 +234,7 @@ class LossSection:
     thresholds: tuple[float, ...] = (0.5, 1.0, 5.0)
     threshold_weights: tuple[float, ...] = ()
     miss_costs: tuple[float, ...] = ()
+    last_miss_costs: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -245,7 +249,7 @@ class LossSection:
             >= 0,
             "loss: weights must not be negative",
         )
-        for name in ("threshold_weights", "miss_costs"):
+        for name in ("threshold_weights", "miss_costs", "last_miss_costs"):
             values = getattr(self, name)
             require(
                 len(values) in (0, len(self.thresholds)) and all(value > 0 for value in values),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +15,9 @@ from hvd_nowcast.shards.schema import Times
 SPLITS = ("train", "validation", "test")
 DROPPED = -1
 
+# Name of a split, start, and end, which is excluded.
+TimeRange = tuple[str, np.datetime64, np.datetime64]
+
 
 @dataclass(frozen=True)
 class SplitRule:
@@ -21,12 +26,12 @@ class SplitRule:
     Attributes
     ----------
     ranges
-        Per split, a half-open time range.
+        Names of splits with half-open time ranges; a split may have several.
     fractions
         Per split, a share of the archive in time order.
     """
 
-    ranges: dict[str, tuple[np.datetime64, np.datetime64]] | None = None
+    ranges: tuple[TimeRange, ...] | None = None
     fractions: dict[str, float] | None = None
 
     def assign(self, times: Times, sequence: NDArray[np.int32], event: bool) -> NDArray[np.int8]:
@@ -54,21 +59,21 @@ class SplitRule:
 def parse_split(text: str) -> SplitRule:
     """Read ``train=0.7,validation=0.15,test=0.15`` or ``train=2018-05-10:2018-05-15,...``.
 
-    Dates are UTC and the end is excluded.
+    Dates are UTC and the end is excluded. A split may have several ranges, each with its name.
 
     Raises
     ------
     ConfigError
         When the text is neither.
     """
-    parts = dict(part.partition("=")[::2] for part in text.split(","))
-    unknown = set(parts) - set(SPLITS)
+    parts = [part.partition("=")[::2] for part in text.split(",")]
+    unknown = {name for name, _ in parts} - set(SPLITS)
     if unknown or not parts:
         raise ConfigError(
             f"--split {text}: expected {', '.join(SPLITS)}, got {', '.join(sorted(unknown))}"
         )
     try:
-        if any("-" in value for value in parts.values()):
+        if any("-" in value for _, value in parts):
             return _parse_ranges(parts)
         return _parse_fractions(parts)
     except ValueError as problem:
@@ -78,37 +83,39 @@ def parse_split(text: str) -> SplitRule:
         ) from problem
 
 
-def _parse_ranges(parts: dict[str, str]) -> SplitRule:
-    ranges = {}
-    for name, value in parts.items():
-        # A time of day holds colons too: the separator is the colon before a year.
-        middle = next(
-            (i for i, sign in enumerate(value) if sign == ":" and value[i + 5 : i + 6] == "-"), None
-        )
-        if middle is None:
-            raise ValueError(f"{name} has no start:end")
-        start, end = (np.datetime64(t, "s") for t in (value[:middle], value[middle + 1 :]))
-        if start >= end:
-            raise ValueError(f"{name} ends before it starts")
-        ranges[name] = (start, end)
-    ordered = sorted(ranges.values())
-    if any(later[0] < earlier[1] for earlier, later in zip(ordered, ordered[1:], strict=False)):
+def _parse_ranges(parts: Sequence[tuple[str, str]]) -> SplitRule:
+    ranges = tuple(_parse_range(name, value) for name, value in parts)
+    ordered = sorted((start, end) for _, start, end in ranges)
+    if any(later[0] < earlier[1] for earlier, later in itertools.pairwise(ordered)):
         raise ValueError("the ranges overlap")
     return SplitRule(ranges=ranges)
 
 
-def _parse_fractions(parts: dict[str, str]) -> SplitRule:
-    fractions = {name: float(value) for name, value in parts.items()}
+def _parse_range(name: str, value: str) -> TimeRange:
+    # A time of day holds colons too: the separator is the colon before a year.
+    middle = next(
+        (i for i, sign in enumerate(value) if sign == ":" and value[i + 5 : i + 6] == "-"), None
+    )
+    if middle is None:
+        raise ValueError(f"{name} has no start:end")
+    start, end = (np.datetime64(t, "s") for t in (value[:middle], value[middle + 1 :]))
+    if start >= end:
+        raise ValueError(f"{name} ends before it starts")
+    return name, start, end
+
+
+def _parse_fractions(parts: Sequence[tuple[str, str]]) -> SplitRule:
+    fractions = {name: float(value) for name, value in parts}
+    if len(fractions) < len(parts):
+        raise ValueError("a split has two shares")
     if min(fractions.values()) < 0 or not 0 < sum(fractions.values()) <= 1 + 1e-9:
         raise ValueError("shares must not be negative and add up to at most 1")
     return SplitRule(fractions=fractions)
 
 
-def _by_range(
-    ranges: dict[str, tuple[np.datetime64, np.datetime64]], times: Times
-) -> NDArray[np.int8]:
+def _by_range(ranges: Sequence[TimeRange], times: Times) -> NDArray[np.int8]:
     where = np.full(len(times), DROPPED, np.int8)
-    for name, (start, end) in ranges.items():
+    for name, start, end in ranges:
         where[(times >= start) & (times < end)] = SPLITS.index(name)
     return where
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from hvd_nowcast.config import LossSection
 from hvd_nowcast.loader.scaling import LinearScaling, Scaling
@@ -75,8 +76,8 @@ class NowcastLoss:
 
     def _exceedance(self, forecast: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
         section = self._section
-        alike = (1.0,) * len(section.thresholds)
-        weights, miss_costs = section.threshold_weights or alike, section.miss_costs or alike
+        weights = section.threshold_weights or (1.0,) * len(section.thresholds)
+        miss_costs = self._miss_costs(target.shape[-1])
         count = tf.zeros_like(target)
         for threshold, weight, miss_cost in zip(
             section.thresholds, weights, miss_costs, strict=True
@@ -85,8 +86,13 @@ class NowcastLoss:
             observed = tf.cast(target >= level, target.dtype)
             probability = tf.sigmoid(EXCEEDANCE_STEEPNESS * (forecast - level))
             misses, false_alarms = observed * (1 - probability), (1 - observed) * probability
-            count += weight * (miss_cost * misses + false_alarms)
+            count += weight * (tf.cast(miss_cost, target.dtype) * misses + false_alarms)
         return count / sum(weights)
+
+    def _miss_costs(self, leads: int) -> NDArray[np.float64]:
+        """Cost of a miss of each threshold at each lead time, shape (thresholds, leads)."""
+        first = self._section.miss_costs or (1.0,) * len(self._section.thresholds)
+        return np.linspace(first, self._section.last_miss_costs or first, leads, axis=1)
 
 
 def _continuous_ranked_probability(members: tf.Tensor, target: tf.Tensor) -> tf.Tensor:

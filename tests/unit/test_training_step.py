@@ -187,6 +187,9 @@ def test_clipping_acts_on_the_mean_gradient() -> None:
         LossSection(
             exceedance=0.3, thresholds=(1.0, 5.0), threshold_weights=(1, 3), miss_costs=(2, 7)
         ),
+        LossSection(
+            exceedance=0.3, thresholds=(1.0, 5.0), miss_costs=(2, 7), last_miss_costs=(4, 9)
+        ),
     ],
 )
 def test_loss_formulas(section: LossSection) -> None:
@@ -195,7 +198,9 @@ def test_loss_formulas(section: LossSection) -> None:
     error = np.abs(forecast - target) if section.error == "mae" else (forecast - target) ** 2
     expected = error * (1 + section.rain_weight * np.minimum(rain, section.rain_weight_limit))
     if section.exceedance:
-        weights, costs = section.threshold_weights or (1,), section.miss_costs or (1,)
+        weights = section.threshold_weights or (1,) * len(section.thresholds)
+        costs = [[miss] * 3 for miss in section.miss_costs or (1,)]
+        costs = [[2, 3, 4], [7, 8, 9]] if section.last_miss_costs else costs
         for limit, share, miss in zip(section.thresholds, weights, costs, strict=True):
             soft = 1 / (1 + np.exp(-15.0 * (forecast - SCALING.forward(np.array(limit)))))
             cost = np.where(rain >= limit, miss * (1 - soft), soft)
