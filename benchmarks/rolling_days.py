@@ -20,10 +20,12 @@ from hvd_nowcast.verification.evaluation import Evaluation
 
 CONFIG = HERE / "configs/demo.yaml"
 FILE = "dwd_yw_20180510_rate.nc"
+# The days, and the one after them.
 DAYS = tuple(f"2018-05-{day}" for day in range(10, 18))
 SHOWN = (10, 15, 30, 45, 60)
 SINCE, LAST = 10, 60
 WANTED_LEAD = 1.15
+HELD_FROM_HOUR = 18
 
 
 def main() -> None:
@@ -38,16 +40,24 @@ def unseen_scores(day: str, options: argparse.Namespace) -> dict[str, Any]:
     """Train on the other days and score on this one, as far as it is not done."""
     folder, run = options.data / "rolling" / day, options.runs / day
     build(options.source / FILE, folder, split_without(day))
-    train(CONFIG, run, {"data.shards": folder}, options)
+    # The last weights are taken: six hours are too few to choose by.
+    settings = {"data.shards": folder, "training.validate_every": options.steps}
+    train(CONFIG, run, settings, options)
     return scores(run, folder, 60, run / "scores.json")
 
 
 def split_without(day: str) -> str:
-    """A day for test, those before and after it for training."""
-    following = DAYS[DAYS.index(day) + 1]
-    parts = {DAYS[0]: day, following: DAYS[-1]}
-    training = [f"train={start}:{end}" for start, end in parts.items() if start < end]
-    return ",".join([*training, f"test={day}:{following}"])
+    """A day for test; the last hours of the newest other day are validation, the rest training."""
+    next_day = DAYS[DAYS.index(day) + 1]
+    newest = DAYS[-3] if day == DAYS[-2] else DAYS[-2]
+    held = f"{newest}T{HELD_FROM_HOUR}:00"
+    ranges = (
+        ("train", DAYS[0], min(day, held)),
+        ("train", next_day, held),
+        ("validation", held, DAYS[DAYS.index(newest) + 1]),
+        ("test", day, next_day),
+    )
+    return ",".join(f"{name}={start}:{end}" for name, start, end in ranges if start < end)
 
 
 def report(found: dict[str, dict[str, Any]]) -> None:

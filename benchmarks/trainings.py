@@ -51,10 +51,10 @@ def train(config: Path, run: Path, settings: Mapping[str, object], options: Name
         return
     every = max(1, options.steps // 8)
     settings = {
-        **settings,
         "training.steps": options.steps,
         "training.validate_every": every,
         "training.checkpoint_every": every,
+        **settings,
     }
     changes = [*(f"{key}={value}" for key, value in settings.items()), *options.set]
     rest = [config, "--run", run, "--resume", *(w for one in changes for w in ("--set", one))]

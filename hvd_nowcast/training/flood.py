@@ -24,7 +24,6 @@ from hvd_nowcast.loader.flood import (
 )
 from hvd_nowcast.loader.pipeline import WindowReader
 from hvd_nowcast.models.flood import ContributionMaps, FloodSizes, build_flood
-from hvd_nowcast.models.tracing import as_graph
 from hvd_nowcast.parallel.branches import Branches, at_least_one
 from hvd_nowcast.parallel.communicator import Communicator
 from hvd_nowcast.parallel.traffic import NetworkSizes
@@ -34,7 +33,7 @@ from hvd_nowcast.shards.reader import ReaderPool
 from hvd_nowcast.shards.watershed import load_watershed
 from hvd_nowcast.training.data_facts import store_data_facts
 from hvd_nowcast.training.flood_loss import flood_loss
-from hvd_nowcast.training.linear_start import fit_linear_path, linear_view
+from hvd_nowcast.training.linear_start import fit_linear_path, learnt_view, linear_view
 from hvd_nowcast.training.placement import NetworkParts, spread_branches
 from hvd_nowcast.training.run_folder import RunFolder
 from hvd_nowcast.training.sampled_task import SampledTask
@@ -174,7 +173,7 @@ class FloodTask(SampledTask[FloodSamples]):
         self.network = build_flood(config.model, self._data.maps, self._data.sizes)
         self.model = self.network.model
         self._view = linear_view(self.network) if config.model.heads else None
-        self._outputs = as_graph(lambda inputs: self.model(inputs, training=False))
+        self._learnt = learnt_view(self.network)
         self._loss_scale = 1.0 / np.array(self._data.scaling.persistence_error, np.float32)
         self.planned_targets = float(config.training.global_batch * config.data.frames_out)
 
@@ -228,13 +227,10 @@ class FloodTask(SampledTask[FloodSamples]):
             return False
         share, leads = self.network.lead_share, self._data.sizes.steps_out
         products, squares = np.zeros(leads), np.zeros(leads)
+        share.assign(np.zeros(leads))
         for batch in map(self.decoded, self.validation_batches(0, 1)):
             inputs = {name: batch[name] for name in ("rain", "gauge", "series")}
-            with_share = []
-            for value in (0.0, 1.0):
-                share.assign(np.full(leads, value))
-                with_share.append(self._outputs(inputs).numpy()[..., 0])
-            without, learnt = with_share[0], with_share[1] - with_share[0]
+            learnt, without = (part.numpy()[..., 0] for part in self._learnt(inputs))
             weight = batch["weight"].numpy() * self._loss_scale[batch["gauge"].numpy()] ** 2
             products += (weight * (batch["target"].numpy() - without) * learnt).sum(0)
             squares += (weight * learnt**2).sum(0)

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from hvd_nowcast.models.flood import LINEAR, LINEAR_INPUTS, FloodNetwork
+from hvd_nowcast.models.flood import LEAD_SHARE, LINEAR, LINEAR_INPUTS, FloodNetwork
 from hvd_nowcast.models.tracing import as_graph
 
 # Ridge penalties to choose from, by the error on the validation split; the largest leaves nothing
@@ -20,26 +20,36 @@ PENALTIES = (1e-3, 1e-1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6)
 Array = NDArray[np.float64]
 
 
-# Inputs of the linear path of a batch, and what the network gives.
-LinearView = Callable[[dict[str, Any]], tuple[Any, Any]]
+# From a batch to some tensor inside the network, and to what comes out.
+View = Callable[[dict[str, Any]], tuple[Any, Any]]
 
 
-def linear_view(network: FloodNetwork) -> LinearView:
-    """Look into a network from batches; traced once, however often its weights change."""
+def linear_view(network: FloodNetwork) -> View:
+    """What the linear path of a network is given."""
+    return _view(network, network.tail.get_layer(LINEAR_INPUTS).output)
+
+
+def learnt_view(network: FloodNetwork) -> View:
+    """What its recurrent block has learnt, before its share."""
+    return _view(network, network.tail.get_layer(LEAD_SHARE).input)
+
+
+def _view(network: FloodNetwork, inside: keras.KerasTensor) -> View:
+    """Look into a network; traced once, however often its weights change."""
     tail = network.tail
-    inside = keras.Model(tail.inputs, [tail.get_layer(LINEAR_INPUTS).output, tail.output])
+    looked_into = keras.Model(tail.inputs, [inside, tail.output])
 
     def view(batch: dict[str, Any]) -> tuple[Any, Any]:
         heads = [head([batch["rain"], batch["gauge"]]) for head in network.heads]
-        newest, output = inside([tf.concat(heads, -1), batch["series"]])
-        return newest, output
+        found, output = looked_into([tf.concat(heads, -1), batch["series"]])
+        return found, output
 
     return as_graph(view)
 
 
 def fit_linear_path(
     network: FloodNetwork,
-    view: LinearView,
+    view: View,
     train: Iterable[dict[str, Any]],
     validation: Iterable[dict[str, Any]],
 ) -> None:
@@ -78,7 +88,7 @@ def fit_linear_path(
 
 
 def _gathered(
-    network: FloodNetwork, view: LinearView, batches: Iterable[dict[str, Any]]
+    network: FloodNetwork, view: View, batches: Iterable[dict[str, Any]]
 ) -> tuple[Array, Array]:
     """Inputs of the linear path with a leading 1, and the discharge that the rest leaves to it."""
     inputs, wanted = [], []
