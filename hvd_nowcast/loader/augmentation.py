@@ -13,6 +13,9 @@ from hvd_nowcast.config import DataSection
 from hvd_nowcast.loader.resampling import CodeResampler, largest_value
 from hvd_nowcast.shards.schema import Codes, Packing
 
+# Intensities between 1 and the largest; a table of codes is kept for each.
+INTENSITY_STEPS = 16
+
 
 class Augmentation:
     """Changes the scale and the intensity of samples; nothing is drawn for what is off.
@@ -27,8 +30,8 @@ class Augmentation:
 
     def __init__(self, section: DataSection, packing: Packing) -> None:
         self._crop, self._zoom, self._intensity = section.crop, section.zoom, section.intensity
-        self._packing, self._table = packing, packing.table()
-        self._largest = largest_value(packing)
+        self._packing = packing
+        self._recodings: dict[int, Codes] = {}
         self._resample = CodeResampler(packing, packing)
 
     def side(self, generator: np.random.Generator) -> int | None:
@@ -44,9 +47,17 @@ class Augmentation:
             codes = self._resample(codes, (rows, columns))
         if self._intensity == 1:
             return codes
-        factor = np.float32(_factor(generator, self._intensity))
-        table = self._packing.encode(np.minimum(factor * self._table, self._largest))
-        return table[codes]
+        recoding = self._recoding(int(generator.integers(-INTENSITY_STEPS, INTENSITY_STEPS + 1)))
+        # Every code is in the table: wrapping never happens, and is the fastest of the modes.
+        return recoding.take(codes, mode="wrap")
+
+    def _recoding(self, step: int) -> Codes:
+        """Code of each code's rain times a factor; the factors are evenly spaced in logarithm."""
+        if step not in self._recodings:
+            factor = np.float32(self._intensity ** (step / INTENSITY_STEPS))
+            stronger = np.minimum(factor * self._packing.table(), largest_value(self._packing))
+            self._recodings[step] = self._packing.encode(stronger)
+        return self._recodings[step]
 
 
 def _factor(generator: np.random.Generator, most: float) -> float:
