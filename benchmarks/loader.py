@@ -8,7 +8,7 @@ once as its one-byte liquid and once as two-byte rain rates. The loader hands ov
 which the training step decodes.
 
 Memory: peak of a fresh process that loads the same number of batches from an archive and from one
-ten times as large.
+ten times as large, through the scratch file of a training.
 """
 
 from __future__ import annotations
@@ -56,8 +56,9 @@ def liquid_code(rain):  # noqa: ANN001, ANN201 - arrays
     return np.where(rain > 0, np.clip(16 + 4 * decibel, 16, 254), 0).astype(np.float32)
 
 
-def open_reader(folder: Path):  # noqa: ANN201 - types need TensorFlow
+def open_reader(folder: Path, cached: bool = False):  # noqa: ANN201 - types need TensorFlow
     from hvd_nowcast.config import DataSection
+    from hvd_nowcast.loader.frame_cache import FrameCache
     from hvd_nowcast.loader.pipeline import CodeBatches, WindowReader
     from hvd_nowcast.shards.index import build_index
     from hvd_nowcast.shards.manifest import Manifest
@@ -69,7 +70,8 @@ def open_reader(folder: Path):  # noqa: ANN201 - types need TensorFlow
         shards=str(folder), frames_in=FRAMES_IN, frames_out=FRAMES_OUT, crop=None, flips=False
     )
     batches = CodeBatches(section, manifest.packing, manifest.grid.shape, 0.1, 16)
-    return WindowReader(index, ReaderPool(folder)), batches
+    frames = FrameCache(ReaderPool(folder), manifest) if cached else ReaderPool(folder)
+    return WindowReader(index, frames), batches
 
 
 def float_mb(windows: int) -> float:
@@ -142,7 +144,7 @@ def measure_memory(folder: Path) -> float:
 
 
 def child(folder: Path) -> None:
-    reader, batches = open_reader(folder)
+    reader, batches = open_reader(folder, cached=True)
     windows = np.random.default_rng(1).integers(0, len(reader.index), 240).tolist()
     for _ in batches.evaluation(reader, windows, BATCH):
         pass

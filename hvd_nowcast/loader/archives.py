@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hvd_nowcast.errors import ShardError
 from hvd_nowcast.loader.assignment import spread_evenly
-from hvd_nowcast.loader.frame_cache import FrameCache
+from hvd_nowcast.loader.frame_cache import CACHE_BYTES, FrameCache
 from hvd_nowcast.loader.resampling import (
     LARGEST_SPACING_CHANGE,
     CodeResampler,
@@ -117,20 +117,21 @@ def open_archives(folders: Sequence[Path]) -> tuple[Archive, ...]:
     manifests = [Manifest.load(folder) for folder in folders]
     pools = [ReaderPool(folder, max(1, OPEN_FILES // len(folders))) for folder in folders]
     if len(folders) == 1:
-        return (Archive(folders[0], manifests[0], pools[0], pools[0].close),)
+        frames = FrameCache(pools[0], manifests[0], CACHE_BYTES)
+        return (Archive(folders[0], manifests[0], frames, pools[0].close),)
     slowest = max(range(len(folders)), key=lambda number: manifests[number].step_seconds)
     for folder, manifest in zip(folders, manifests, strict=True):
         _require_quantity(folder, manifest, folders[0], manifests[0])
         _require_step(folder, manifest, folders[slowest], manifests[slowest])
     packing = common_packing([m.packing for m in manifests], manifests[0].quantity)
     step, spacing = manifests[slowest].step_seconds, manifests[0].grid.spacing
-    cache = FrameCache()
     archives = []
     for folder, manifest, pool in zip(folders, manifests, pools, strict=True):
         named = tuple(replace(e, file=str(folder / e.file)) for e in manifest.shards)
         there = replace(manifest, shards=named), _InFolder(pool)
-        seen, frames = repacked(*trimmed(*thinned(*there, step)), packing, spacing)
-        archives.append(Archive(folder, seen, cache.through(frames), pool.close))
+        seen, changed = repacked(*trimmed(*thinned(*there, step)), packing, spacing)
+        cache = FrameCache(changed, seen, CACHE_BYTES // len(folders))
+        archives.append(Archive(folder, seen, cache, pool.close))
     return tuple(archives)
 
 

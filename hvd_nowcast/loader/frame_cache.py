@@ -1,72 +1,92 @@
-"""Frames that were read last, kept in memory."""
+"""Frames that were read once, kept as they were decompressed."""
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hvd_nowcast.shards.reader import CodeReader
+from hvd_nowcast.errors import ShardError
+from hvd_nowcast.loader.scratch import ScratchFile
+from hvd_nowcast.shards.manifest import Manifest
+from hvd_nowcast.shards.reader import REBUILD, CodeReader
 from hvd_nowcast.shards.schema import Codes
 
-CACHE_BYTES = 256 << 20
+# Of all archives of a rank, on a disk; see `ScratchFile` for less.
+CACHE_BYTES = 4 << 30
+_ABSENT = -1
 
 
 class FrameCache:
-    """Frames of several archives that were read last, up to a number of bytes.
+    """Frames of an archive, decompressed and changed once: from then on a scratch file has them.
 
-    A sample is a small square of a window, and of a large radar all of its frames are read for it:
-    to read these again for each sample takes longer than to train on it.
+    A training sees each frame in many windows and epochs. To decompress the frames of a window
+    takes ten times the processor time of reading them, and the processor is what a rank trains on.
 
     Parameters
     ----------
+    frames
+        Reads them.
+    manifest
+        What they are.
     limit
-        Bytes.
+        Bytes that may be kept, see `ScratchFile`.
     """
 
-    def __init__(self, limit: int = CACHE_BYTES) -> None:
-        self._limit = limit
-        self._held: OrderedDict[tuple[str, int], Codes] = OrderedDict()
-        self._bytes = 0
-        # A validation reads while the next training samples are read ahead.
-        self._lock = threading.Lock()
-
-    def through(self, frames: CodeReader) -> CodeReader:
-        """The same frames, looked for here first."""
-        return _CachedReader(frames, self)
-
-    def find(self, key: tuple[str, int]) -> Codes | None:
-        """A frame, when it is held."""
-        with self._lock:
-            if key in self._held:
-                self._held.move_to_end(key)
-            return self._held.get(key)
-
-    def hold(self, key: tuple[str, int], frame: Codes) -> None:
-        """Keep a frame, and let go of those that were not used for longest."""
-        with self._lock:
-            if key in self._held:
-                return
-            self._held[key] = frame
-            self._bytes += frame.nbytes
-            while self._bytes > self._limit:
-                self._bytes -= self._held.popitem(last=False)[1].nbytes
-
-
-class _CachedReader:
-    def __init__(self, frames: CodeReader, cache: FrameCache) -> None:
-        self._frames, self._cache = frames, cache
+    def __init__(self, frames: CodeReader, manifest: Manifest, limit: int = CACHE_BYTES) -> None:
+        self._frames = frames
+        self._shape, self._dtype = manifest.grid.shape, np.dtype(manifest.packing.dtype)
+        self._bytes = math.prod(self._shape) * self._dtype.itemsize
+        self._scratch = ScratchFile(limit)
+        # Two threads may read and keep the same frame: then it lies at two places, both good.
+        self._places = {
+            entry.file: np.full(entry.frames, _ABSENT, np.int64) for entry in manifest.shards
+        }
 
     def read_codes(self, file: str, start: int, stop: int) -> Codes:
-        found = [self._cache.find((file, number)) for number in range(start, stop)]
-        absent = [number for number, frame in enumerate(found, start) if frame is None]
-        if absent:
-            first = absent[0]
-            for number, frame in enumerate(
-                self._frames.read_codes(file, first, absent[-1] + 1), first
-            ):
-                # A copy: a part of the window would keep all of it.
-                own = found[number - start] = frame.copy()
-                self._cache.hold((file, number), own)
-        return np.stack([frame for frame in found if frame is not None])
+        """Stored codes of some frames of one file, shape (frames, y, x).
+
+        Raises
+        ------
+        ShardError
+            When they cannot be read, or are not what the manifest says.
+        """
+        places = self._places[file][start:stop]
+        if not 0 <= start < stop <= len(self._places[file]):
+            return self._frames.read_codes(file, start, stop)
+        codes = np.empty((stop - start, *self._shape), self._dtype)
+        # As they are now: another thread may keep some of them meanwhile.
+        known = places.copy()
+        for first, end in self._runs(known):
+            run, place = codes[first:end], int(known[first])
+            if place == _ABSENT or not self._scratch.read(run, place):
+                run[:] = self._decompressed(file, start + first, start + end)
+                self._keep(run, places[first:end])
+        return codes
+
+    def _runs(self, places: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+        """Frames that are all absent, or follow each other in the scratch file."""
+        before, after = places[:-1], places[1:]
+        wanted = np.where(before == _ABSENT, _ABSENT, before + self._bytes)
+        edges = np.flatnonzero(after != wanted) + 1
+        return pairwise([0, *edges.tolist(), len(places)])
+
+    def _decompressed(self, file: str, start: int, stop: int) -> Codes:
+        codes = self._frames.read_codes(file, start, stop)
+        if codes.shape[1:] != self._shape or codes.dtype != self._dtype:
+            raise ShardError(
+                Path(file),
+                f"holds {codes.dtype} frames of {codes.shape[1:]}, but the manifest says "
+                f"{self._dtype} frames of {self._shape}",
+                REBUILD,
+            )
+        return codes
+
+    def _keep(self, codes: Codes, places: NDArray[np.int64]) -> None:
+        place = self._scratch.keep(codes)
+        if place is not None:
+            places[:] = place + self._bytes * np.arange(len(codes))

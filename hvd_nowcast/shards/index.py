@@ -74,10 +74,10 @@ class WindowIndex:
         run = self._runs[self._run[window]]
         part = slice(self._start[window], self._start[window] + self._length)
         shards, frames = run.shard[part], run.frame[part]
-        edges = np.flatnonzero(np.diff(shards)) + 1
+        edges = np.flatnonzero(shards[1:] != shards[:-1]) + 1
         return tuple(
-            FrameRange(self._manifest.shards[s[0]].file, int(f[0]), int(f[-1]) + 1)
-            for s, f in zip(np.split(shards, edges), np.split(frames, edges), strict=True)
+            FrameRange(self._manifest.shards[shards[a]].file, int(frames[a]), int(frames[b]) + 1)
+            for a, b in zip([0, *edges], [*(edges - 1), -1], strict=True)
         )
 
     def start_time(self, window: int) -> np.datetime64:

@@ -15,7 +15,6 @@ from hvd_nowcast.errors import ConfigError, ShardError
 from hvd_nowcast.grid import Grid
 from hvd_nowcast.loader.archives import Archive, common_packing, open_archives
 from hvd_nowcast.loader.assignment import epoch_order
-from hvd_nowcast.loader.frame_cache import FrameCache
 from hvd_nowcast.loader.pipeline import window_weights
 from hvd_nowcast.parallel.communicator import SingleProcess
 from hvd_nowcast.shards.build import build_shards
@@ -142,24 +141,6 @@ def test_the_order_of_one_archive_is_that_of_its_windows_alone(build: Build) -> 
     wet = np.minimum(index.wet_fraction.astype(np.float64) / 0.2, 1.0)
     for weights in (window_weights(index, 9.0), window_weights(JointIndex([index]), 9.0)):
         np.testing.assert_array_equal(weights, 1.0 + 9.0 * wet)
-
-
-def test_frames_are_kept_up_to_a_number_of_bytes() -> None:
-    class Counting:
-        frames = 0
-
-        def read_codes(self, file: str, start: int, stop: int) -> Any:
-            self.frames += stop - start
-            return np.arange(start, stop, dtype=np.uint16)[:, None, None] * np.ones((4, 4), "u2")
-
-    counting = Counting()
-    reader = FrameCache(6 * 32).through(counting)
-    assert reader.read_codes("a", 0, 4)[:, 0, 0].tolist() == [0, 1, 2, 3]
-    assert reader.read_codes("a", 2, 6)[:, 3, 3].tolist() == [2, 3, 4, 5]
-    assert counting.frames == 6
-    reader.read_codes("b", 0, 2)
-    assert reader.read_codes("a", 0, 1).tolist() == counting.read_codes("a", 0, 1).tolist()
-    assert counting.frames == 6 + 2 + 1 + 1
 
 
 def config_of(folders: list[Path], *settings: str) -> Any:
