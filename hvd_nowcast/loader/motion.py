@@ -8,15 +8,18 @@ so that a training can afford it for every sample.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hvd_nowcast.loader.scratch import ScratchFile
 from hvd_nowcast.optional import import_opencv
-from hvd_nowcast.shards.schema import Codes, Packing
+from hvd_nowcast.shards.schema import Codes
 
 MOTION_FRAMES = 3
 # Grey levels: what is wet stands out from what is dry, and each decibel counts alike.
@@ -27,8 +30,8 @@ SMOOTHING, SURROUNDINGS = 12.0, 4.0
 DRY_WEIGHT = 1e-3
 # Pixels of a side of the cells on which motion is kept; it is smoother than that.
 CELL = 8
-# Motion that is kept for samples of the same window, in bytes.
-MOTION_BYTES = 16 << 20
+# Motion between two frames that is kept, see `ScratchFile`.
+FLOW_BYTES = 256 << 20
 # Pixels of a large frame around a part that are looked at: rain from farther away does not come in
 # an hour.
 MARGIN = 144
@@ -36,6 +39,7 @@ MARGIN = 144
 ALL_KNOWN = 0.999
 
 Floats = NDArray[np.floating[Any]]
+Image = NDArray[np.uint8]
 Part = tuple[slice, slice]
 
 
@@ -87,40 +91,76 @@ class MotionField:
 
     def on(self, part: Part | None = None) -> NDArray[np.float32]:
         """Motion of each pixel of a part, or of all, shape (2, y, x)."""
-        cv2 = _opencv()
-        y, x = _pixels(self.shape, part)
+        cv2 = opencv()
+        y, x = pixels(self.shape, part)
         rows, columns = self.cells.shape[1:]
-        places = (
+        places = np.meshgrid(
             (x + 0.5) * np.float32(columns / self.shape[1]) - 0.5,
             (y + 0.5) * np.float32(rows / self.shape[0]) - 0.5,
         )
+        motion = np.empty((2, *places[0].shape), np.float32)
         way = {"interpolation": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_REPLICATE}
-        return np.stack([cv2.remap(side, *places, **way) for side in self.cells])
+        for side, found in zip(self.cells, motion, strict=True):
+            cv2.remap(side, *places, dst=found, **way)
+        return motion
 
 
-def estimate_motion(images: NDArray[np.uint8]) -> MotionField:
+def search_flow(before: Image, after: Image) -> NDArray[np.float32]:
+    """Pixels to the right and down that each pixel of an image moves, shape (y, x, 2)."""
+    cv2 = opencv()
+    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    flow: NDArray[np.float32] = search.calc(before, after, None)
+    return flow
+
+
+class FlowCache:
+    """`search_flow` that seeks the flow of the same two images once and keeps it in a scratch file.
+
+    Windows that begin a frame apart share one of their two flows.
+    """
+
+    def __init__(self) -> None:
+        self._scratch = ScratchFile(FLOW_BYTES)
+        self._places: dict[Hashable, int] = {}
+
+    def __call__(self, before: Image, after: Image) -> NDArray[np.float32]:
+        """Flow between two images of one shape, see `search_flow`."""
+        key = after.shape, blake2b(before.data).digest(), blake2b(after.data).digest()
+        flow = np.empty((*after.shape, 2), np.float32)
+        if key in self._places and self._scratch.read(flow, self._places[key]):
+            return flow
+        flow = search_flow(before, after)
+        place = self._scratch.keep(flow)
+        if place is not None:
+            self._places[key] = place
+        return flow
+
+
+def estimate_motion(
+    images: NDArray[np.uint8], search: Callable[[Image, Image], Floats] = search_flow
+) -> MotionField:
     """Motion of the rain.
 
     Parameters
     ----------
     images
         Grey levels of the newest frames, shape (t, y, x) with at least two times, oldest first.
+    search
+        Finds the flow between two images; a `FlowCache` where the same come again.
 
     Raises
     ------
     MissingDependencyError
         When OpenCV is not installed.
     """
-    cv2 = _opencv()
+    cv2 = opencv()
     rows, columns = images.shape[1:]
     half = (max(1, columns // 2), max(1, rows // 2))
     cells = (max(1, columns // CELL), max(1, rows // CELL))
     small = [cv2.resize(image, half, interpolation=cv2.INTER_AREA) for image in images]
     if not small[-1].any() or min(half) < 16:
         return MotionField(np.zeros((2, *cells[::-1]), np.float32), (rows, columns))
-    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    pairs = zip(small[:-1], small[1:], strict=True)
-    flow = np.mean([search.calc(before, after, None) for before, after in pairs], 0)
+    flow = np.mean([search(before, after) for before, after in pairwise(small)], 0)
     trust = cv2.GaussianBlur((small[-1] > 0).astype(np.float32), (0, 0), SURROUNDINGS / 2)
     trust = np.minimum(trust + DRY_WEIGHT, 1.0)
     total = cv2.GaussianBlur(trust, (0, 0), SMOOTHING / 2)
@@ -157,77 +197,31 @@ def extrapolate(
     numpy.ndarray
         Shape (leads, rows, columns).
     """
-    cv2 = _opencv()
-    y, x = _pixels(frame.shape, part)
+    cv2 = opencv()
+    y, x = pixels(frame.shape, part)
+    y = y[:, None]
     right, down = motion
     # NaN would spread to neighbours that have no weight.
     values = np.dstack([np.nan_to_num(frame), np.isfinite(frame)]).astype(np.float32)
     way = {"interpolation": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_CONSTANT}
-    moved = np.empty((leads, *x.shape), np.float32)
+    moved = np.empty((leads, *right.shape), np.float32)
     for lead in range(1, leads + 1):
         value, known = cv2.split(cv2.remap(values, x - lead * right, y - lead * down, **way))
         moved[lead - 1] = np.where(known < ALL_KNOWN, np.nan, value)
     return moved
 
 
-def _pixels(shape: tuple[int, ...], part: Part | None) -> NDArray[np.float32]:
-    """Row and column number of each pixel of a part, shape (2, y, x)."""
+def pixels(
+    shape: tuple[int, ...], part: Part | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Row numbers and column numbers of a part."""
     rows, columns = part or (slice(0, shape[0]), slice(0, shape[1]))
-    return np.mgrid[rows, columns].astype(np.float32)
+    return (
+        np.arange(rows.start, rows.stop, dtype=np.float32),
+        np.arange(columns.start, columns.stop, dtype=np.float32),
+    )
 
 
-class CodeExtrapolation:
-    """Moves stored frames on, in their codes.
-
-    Parameters
-    ----------
-    packing
-        How codes are stored.
-    wet_threshold
-        Weakest value that counts as rain.
-    frames_in, leads
-        Frames of a window that are seen, and frames to make.
-    """
-
-    def __init__(self, packing: Packing, wet_threshold: float, frames_in: int, leads: int) -> None:
-        self._packing = packing
-        self._grey = grey_levels(packing.table(), wet_threshold)
-        self._frames_in, self._leads = frames_in, leads
-        self._motions: dict[Hashable, MotionField] = {}
-
-    def __call__(self, codes: Codes, part: Part | None = None, window: Hashable = None) -> Codes:
-        """A part of a window with the moved frames between those that are seen and those to come.
-
-        Parameters
-        ----------
-        codes
-            Whole frames of a window, shape (t, y, x).
-        part
-            Rows and columns that are wanted; all when None.
-        window
-            Which it is, so that the motion is sought once for all samples of it.
-        """
-        motion = self._motion(codes, window).on(part)
-        newest, cut = codes[self._frames_in - 1], take_part(codes, part)
-        if part is not None:
-            near, part = surroundings(part)
-            newest = newest[near]
-        fill = self._packing.fill
-        seen = np.where(newest == fill, np.nan, newest.astype(np.float32))
-        moved = extrapolate(seen, motion, self._leads, part)
-        found = np.where(np.isnan(moved), fill, np.rint(np.nan_to_num(moved)))
-        before, after = cut[: self._frames_in], cut[self._frames_in :]
-        return np.concatenate([before, found.astype(codes.dtype), after])
-
-    def _motion(self, codes: Codes, window: Hashable) -> MotionField:
-        if window in self._motions:
-            return self._motions[window]
-        newest = codes[max(0, self._frames_in - MOTION_FRAMES) : self._frames_in]
-        motion = estimate_motion(self._grey[newest])
-        if window is not None and (len(self._motions) + 1) * motion.cells.nbytes <= MOTION_BYTES:
-            self._motions[window] = motion
-        return motion
-
-
-def _opencv() -> Any:
+def opencv() -> Any:
+    """OpenCV, see `import_opencv`."""
     return import_opencv("the motion of rain needs OpenCV")

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from hvd_nowcast.config import DataSection
 from hvd_nowcast.loader.assignment import SampleOrder
 from hvd_nowcast.loader.augmentation import Augmentation
+from hvd_nowcast.loader.code_extrapolation import CodeExtrapolation
 from hvd_nowcast.loader.decoding import CodeTable, look_up, valid_pixels
-from hvd_nowcast.loader.motion import CodeExtrapolation, Part, take_part
+from hvd_nowcast.loader.motion import Part, take_part
 from hvd_nowcast.loader.noise import correlated_noise, noise_codes, noise_table
 from hvd_nowcast.loader.read_ahead import read_ahead
 from hvd_nowcast.loader.scaling import Scaling, scaled_table
@@ -33,6 +34,8 @@ Index = TypeVar("Index", WindowIndex, JointIndex)
 
 # From a whole window to the part that is wanted, with what else the model is shown.
 Take = Callable[[Codes, Part | None], Codes]
+# Which of some codes are rain.
+IsWet = Callable[[Codes], NDArray[np.bool_]]
 
 CROP_CANDIDATES = 4
 # Members of an ensemble that a training compares: the fewest that a spread can be told from.
@@ -126,7 +129,7 @@ def cut_sample(
     generator: np.random.Generator,
     crop: int | None,
     flips: bool,
-    wet_codes: NDArray[np.bool_],
+    is_wet: IsWet,
     take: Take,
 ) -> Codes:
     """Crop and flip one window at random.
@@ -144,12 +147,12 @@ def cut_sample(
         Side of the square, or None for the whole frame; a smaller frame is padded by `pad_codes`.
     flips
         Whether to mirror and transpose.
-    wet_codes
-        Whether each code is rain, shape ``(256,)`` or ``(65536,)``.
+    is_wet
+        Tells which codes are rain.
     take
         Takes a part of the window.
     """
-    part = None if crop is None else _choose_crop(codes, generator, crop, wet_codes)
+    part = None if crop is None else _choose_crop(codes, generator, crop, is_wet)
     codes = take(codes, part)
     if flips:
         turn = int(generator.integers(8 if codes.shape[1] == codes.shape[2] else 4))
@@ -158,9 +161,7 @@ def cut_sample(
     return codes
 
 
-def _choose_crop(
-    codes: Codes, generator: np.random.Generator, crop: int, wet_codes: NDArray[np.bool_]
-) -> Part:
+def _choose_crop(codes: Codes, generator: np.random.Generator, crop: int, is_wet: IsWet) -> Part:
     rows, columns = codes.shape[1:]
     tops = generator.integers(max(rows - crop, 0) + 1, size=CROP_CANDIDATES)
     lefts = generator.integers(max(columns - crop, 0) + 1, size=CROP_CANDIDATES)
@@ -169,7 +170,8 @@ def _choose_crop(
         for top, left in zip(tops.tolist(), lefts.tolist(), strict=True)
     ]
     # Every fourth frame and every second pixel are enough to tell wet from dry.
-    wet = np.array([wet_codes[take_part(codes, p)[::4, ::2, ::2]].mean() for p in parts])
+    looks = [is_wet(take_part(codes, part)[::4, ::2])[..., ::2] for part in parts]
+    wet = np.array([np.count_nonzero(look) / look.size for look in looks])
     chances = np.minimum(wet, WIDESPREAD) + 0.02
     return parts[generator.choice(CROP_CANDIDATES, p=chances / chances.sum())]
 
@@ -280,7 +282,7 @@ class CodeBatches:
         self._packing = packing
         self._augment = Augmentation(section, packing)
         # A missing pixel is not wet: no comparison with NaN is true.
-        self._wet_codes = packing.table() >= wet_threshold
+        self._weakest = int(np.argmax(np.append(packing.table() >= wet_threshold, True)))
         self._frame_shape = padded_shape(grid_shape, multiple)
         crop = section.crop
         self._sample_shape = padded_shape((crop, crop), multiple) if crop else self._frame_shape
@@ -353,9 +355,13 @@ class CodeBatches:
     def _training_sample(self, codes: Codes, take: Take, seed: int, number: int) -> Codes:
         generator = np.random.default_rng((seed, 1, number))
         side, flips = self._augment.side(generator), self._section.flips
-        sample = cut_sample(codes, generator, side, flips, self._wet_codes, take)
+        sample = cut_sample(codes, generator, side, flips, self._is_wet, take)
         sample = self._augment(sample, side, generator)
         return self._complete(sample, self._sample_shape, generator)
+
+    def _is_wet(self, codes: Codes) -> NDArray[np.bool_]:
+        # Values rise with their codes. A look-up of each would take twice the time.
+        return (codes >= self._weakest) & (codes != self._packing.fill)
 
     def _complete(
         self, codes: Codes, shape: tuple[int, int], generator: np.random.Generator

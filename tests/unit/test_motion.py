@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from hvd_nowcast.config import DataSection, ModelSection, NowcastConfig, config_from_dict
 from hvd_nowcast.errors import ConfigError
-from hvd_nowcast.loader import motion as module
+from hvd_nowcast.loader import code_extrapolation as module
+from hvd_nowcast.loader.code_extrapolation import EXACT_CODES, CodeExtrapolation
 from hvd_nowcast.loader.motion import (
     MARGIN,
-    CodeExtrapolation,
     estimate_motion,
     extrapolate,
     grey_levels,
@@ -108,6 +108,30 @@ def test_a_crop_is_that_of_the_whole_frame(frames: NDArray[np.float32]) -> None:
     np.testing.assert_array_equal(whole[:FRAMES_IN], codes[:FRAMES_IN])
     np.testing.assert_array_equal(whole[-LEADS:], codes[-LEADS:])
     assert (whole[FRAMES_IN] == RAIN_PACKING.fill).any()
+
+
+@pytest.mark.parametrize("most", [300, EXACT_CODES - 1, 65535])
+@pytest.mark.parametrize("part", [None, (slice(70, 110), slice(60, 130))])
+@pytest.mark.parametrize("holes", [0, 6])
+def test_codes_are_moved_as_values_are(
+    most: int, part: tuple[slice, slice] | None, holes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the last code, with half codes among the means, in several calls too."""
+    generator = np.random.default_rng(most + holes)
+    newest = generator.integers(0, most, (180, 200)).astype(np.uint16)
+    for row, column in generator.integers(0, 160, (holes, 2)):
+        newest[row : row + 20, column : column + 9] = RAIN_PACKING.fill
+    shape = (40, 70) if part else newest.shape
+    motion = generator.uniform(-3, 3, (2, *shape)).astype(np.float32)
+    motion[:, ::2] = np.round(8 * motion[:, ::2]) / 8
+    seen = np.where(newest == RAIN_PACKING.fill, np.nan, newest.astype(np.float32))
+    moved = extrapolate(seen, motion, LEADS, part)
+    expected = np.where(np.isnan(moved), RAIN_PACKING.fill, np.rint(np.nan_to_num(moved)))
+    for pixels in (1, 2 * motion[0].size, 1 << 18):
+        monkeypatch.setattr(module, "MOVED_PIXELS", pixels)
+        found = np.empty(expected.shape, np.uint16)
+        module.move_codes(newest, RAIN_PACKING.fill, motion, part, found)
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_an_untrained_model_is_nearly_the_moved_frame(frames: NDArray[np.float32]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +117,7 @@ def test_a_resumed_stream_goes_on_where_it_stopped(synthetic_shards: Path) -> No
 @settings(max_examples=30)
 def test_a_cut_sample_is_a_turned_square_of_the_window(seed: int, flips: bool) -> None:
     codes: Codes = np.arange(2 * 20 * 30, dtype=np.uint16).reshape(2, 20, 30)
-    sample = cut_sample(codes, np.random.default_rng(seed), 8, flips, WET, take_part)
+    sample = cut_sample(codes, np.random.default_rng(seed), 8, flips, WET.take, take_part)
     assert sample.shape == (2, 8, 8)
     corners = {int(sample[0, y, x]) for y in (0, -1) for x in (0, -1)}
     top, left = divmod(min(corners), 30)
@@ -130,10 +131,8 @@ def test_wet_squares_are_cut_more_often() -> None:
     codes = np.zeros((5, 20, 200), np.uint16)
     codes[:, :, :40] = 50
     codes[:, :, 160:] = FILL  # No rain, though the largest code.
-    wet = [
-        (cut_sample(codes, np.random.default_rng(seed), 20, False, WET, take_part) == 50).mean()
-        for seed in range(300)
-    ]
+    cut = partial(cut_sample, crop=20, flips=False, is_wet=WET.take, take=take_part)
+    wet = [(cut(codes, np.random.default_rng(seed)) == 50).mean() for seed in range(300)]
     # A uniform choice would give about a fifth.
     assert 0.35 < np.mean(wet) < 0.9
 
