@@ -74,9 +74,10 @@ def cover(name: str, metric: str, found: Scores) -> Figure:
 
 
 def transfer(name: str, reason: str, found: Scores) -> list[Figure]:
-    """The scheme whose models are made fastest, beside training each from scratch."""
+    """Of the schemes that keep the skill of scratch, else of all, the one that is the fastest."""
     learnt = [one for one in found["schemes"] if one["processor"]["faster"]]
-    best = max(learnt, key=lambda one: one["processor"]["faster"][1])
+    skilled = [one for one in learnt if one["skill_ratio"] >= SKILL]
+    best = max(skilled or learnt, key=lambda one: one["processor"]["faster"][1])
     low, middle, high = best["processor"]["faster"]
     whole, skill = best["processor"]["total_faster"], best["skill_ratio"]
     title = f"{name}, scheme `{best['scheme']}`:"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # From nothing to a verified forecast on real radar: set up, build shards, train, score, forecast
-# and report, in about seven minutes after set-up on two cores.
+# and report, in about eight minutes after set-up on two cores.
 #
 #   launch/demo.sh [--fresh]     --fresh sets an earlier run aside and starts again
 set -euo pipefail
@@ -32,7 +32,7 @@ if [ "$(nproc)" -ge 2 ] && command -v mpirun >/dev/null &&
     python -c 'import horovod, mpi4py' 2>/dev/null; then
     ranks=2
 fi
-step "Training on $ranks rank(s), about 5 minutes"
+step "Training on $ranks rank(s), about 7 minutes"
 if [ "$ranks" -eq 1 ]; then
     hvd-nowcast train configs/demo.yaml --run "$run" --resume
 else
