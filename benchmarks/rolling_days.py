@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-import numpy as np
 from figures import Figure, publish
 from trainings import HERE, build, parse, scores, train, training_parser
 
@@ -26,6 +25,7 @@ SHOWN = (10, 15, 30, 45, 60)
 SINCE, LAST = 10, 60
 WANTED_LEAD = 1.15
 HELD_FROM_HOUR = 18
+Pairs = dict[int, tuple[float, float]]
 
 
 def main() -> None:
@@ -63,44 +63,52 @@ def split_without(day: str) -> str:
 def report(found: dict[str, dict[str, Any]]) -> None:
     """The table, day by day and of all starts together."""
     rows = {day: pairs(scores) for day, scores in found.items()}
-    all_days = [Evaluation.from_json(scores["counts"]) for scores in found.values()]
+    all_days = [Evaluation.from_json(scores) for scores in found.values()]
     pooled = sum(all_days[1:], start=all_days[0]).to_json()
     rows["all"] = pairs(pooled)
-    print("CSI at 1 mm/h, ours / optical flow, * below it")
+    print("CSI at 1 mm/h, ours / optical flow, * below it, - without rain enough to tell")
     print(f"{'':<12}" + "".join(f"{f'{minutes} min':>16}" for minutes in SHOWN))
     for day, row in rows.items():
-        print(f"{day:<12}" + "".join(f"{shown(*row[minutes]):>16}" for minutes in SHOWN))
-    ratios = {day: quotients(row, SINCE) for day, row in rows.items()}
-    hours = [row[LAST][0] / row[LAST][1] for day, row in rows.items() if day != "all"]
-    each = np.concatenate([ratios[day] for day in found])
-    hour = rows["all"][LAST][0] / rows["all"][LAST][1]
+        print(f"{day:<12}" + "".join(f"{shown(row.get(minutes)):>16}" for minutes in SHOWN))
+    whole = quotients(rows["all"])
+    days = [quotients(rows[day]) for day in found]
+    each = [ratio for ratios in days for ratio in ratios.values()]
+    hours = [ratios[LAST] for ratios in days if LAST in ratios]
+    if LAST not in whole:
+        raise SystemExit("too little rain to tell: take more days")
     title = "days left out: CSI at 1 mm/h over optical flow,"
     figures = [
         Figure(
             f"{title} all days, worst lead time from {SINCE} min",
-            min(ratios["all"]), min(ratios["all"]), max(ratios["all"]), at_least=1.0,
+            min(whole.values()), min(whole.values()), max(whole.values()), at_least=1.0,
         ),
         Figure(
             f"{title} worst day and lead time from {SINCE} min",
-            float(each.min()), float(each.min()), float(each.max()), at_least=1.0,
+            min(each), min(each), max(each), at_least=1.0,
         ),
-        Figure(f"{title} all days, {LAST} min", hour, min(hours), max(hours), WANTED_LEAD),
+        Figure(
+            f"{title} all days, {LAST} min",
+            whole[LAST], min(hours), max(hours), at_least=WANTED_LEAD,
+        ),
     ]  # fmt: skip
     publish("rolling_days", figures, csi=rows)
 
 
-def pairs(scores: dict[str, Any]) -> dict[int, tuple[float, float]]:
-    """CSI at 1 mm/h of ours and of optical flow, by lead time in minutes."""
+def pairs(scores: dict[str, Any]) -> Pairs:
+    """CSI at 1 mm/h of ours and of optical flow, by lead time in minutes, where flow has a hit."""
     ours, flow = (scores["scores"][source]["csi"]["1.0"] for source in ("model", "optical_flow"))
-    return dict(zip(scores["lead_minutes"], zip(ours, flow, strict=True), strict=True))
+    rows = zip(scores["lead_minutes"], ours, flow, strict=True)
+    return {minutes: (mine, theirs) for minutes, mine, theirs in rows if theirs}
 
 
-def quotients(row: dict[int, tuple[float, float]], since: int) -> list[float]:
-    return [ours / flow for minutes, (ours, flow) in row.items() if minutes >= since]
+def quotients(row: Pairs) -> dict[int, float]:
+    return {minutes: ours / flow for minutes, (ours, flow) in row.items() if minutes >= SINCE}
 
 
-def shown(ours: float, flow: float) -> str:
-    return f"{ours:.3f} / {flow:.3f}{' ' if ours >= flow else '*'}"
+def shown(pair: tuple[float, float] | None) -> str:
+    if pair is None:
+        return "-"
+    return f"{pair[0]:.3f} / {pair[1]:.3f}{' ' if pair[0] >= pair[1] else '*'}"
 
 
 if __name__ == "__main__":
