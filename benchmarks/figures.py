@@ -95,6 +95,11 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> tuple[float, float,
     return statistics.median(ratios), min(ratios), max(ratios)
 
 
+def beside(ours: float, flow: float, ahead: bool) -> str:
+    """Our score beside that of optical flow, for a table; a star where ours is behind."""
+    return f"{ours:.3f} / {flow:.3f}{' ' if ahead else '*'}"
+
+
 def publish(name: str, figures: Sequence[Figure], **details: object) -> None:
     """Print the figures for people, and in a last line for programs.
 

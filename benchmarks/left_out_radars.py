@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from figures import Figure, publish
+from figures import Figure, beside, publish
 from trainings import HERE, build, parse, scores, train, training_parser
 
 CONFIG = HERE / "configs/nowcast_radars.yaml"
@@ -115,7 +115,7 @@ def unseen_scores(left_out: str, options: argparse.Namespace) -> dict[str, Any]:
     return scores(run, unseen, every, run / f"left_out_every_{every}.json")
 
 
-def train_on(names: Iterable[str], run: Path, options: argparse.Namespace) -> None:
+def train_on(names: Collection[str], run: Path, options: argparse.Namespace) -> None:
     """Train on some radars, whose archives are built where they are not there."""
     folders = [str(options.data / name) for name in names]
     for name, folder in zip(names, folders, strict=True):
@@ -146,7 +146,11 @@ def report(cells: list[Cell], starts: dict[str, int]) -> None:
     for radar in starts:
         mine = [cell for cell in cells if cell.radar == radar]
         for score in dict.fromkeys(cell.score for cell in mine):
-            row = {cell.minutes: _shown(cell) for cell in mine if cell.score == score}
+            row = {
+                cell.minutes: beside(cell.ours, cell.flow, cell.ratio >= 1)
+                for cell in mine
+                if cell.score == score
+            }
             values = "".join(f"{row.get(minutes, '-'):>16}" for minutes in LEADS)
             print(f"{radar:<10}{score:<10}{starts[radar]:>4} starts{values}")
     ratios = [cell.ratio for cell in cells]
@@ -170,10 +174,6 @@ def report(cells: list[Cell], starts: dict[str, int]) -> None:
 def _share(cells: list[Cell], radar: str) -> float:
     ratios = [cell.ratio for cell in cells if cell.radar == radar]
     return sum(ratio >= 1 for ratio in ratios) / max(1, len(ratios))
-
-
-def _shown(cell: Cell) -> str:
-    return f"{cell.ours:.3f} / {cell.flow:.3f}{' ' if cell.ratio >= 1 else '*'}"
 
 
 if __name__ == "__main__":

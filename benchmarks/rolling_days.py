@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from figures import Figure, publish
+from figures import Figure, beside, publish
 from trainings import HERE, build, parse, scores, train, training_parser
 
 from hvd_nowcast.verification.evaluation import Evaluation
@@ -62,8 +62,8 @@ def split_without(day: str) -> str:
 
 def report(found: dict[str, dict[str, Any]]) -> None:
     """The table, day by day and of all starts together."""
-    rows = {day: pairs(scores) for day, scores in found.items()}
-    all_days = [Evaluation.from_json(scores) for scores in found.values()]
+    rows = {day: pairs(of_day) for day, of_day in found.items()}
+    all_days = [Evaluation.from_json(of_day) for of_day in found.values()]
     pooled = sum(all_days[1:], start=all_days[0]).to_json()
     rows["all"] = pairs(pooled)
     print("CSI at 1 mm/h, ours / optical flow, * below it, - without rain enough to tell")
@@ -94,10 +94,10 @@ def report(found: dict[str, dict[str, Any]]) -> None:
     publish("rolling_days", figures, csi=rows)
 
 
-def pairs(scores: dict[str, Any]) -> Pairs:
+def pairs(found: dict[str, Any]) -> Pairs:
     """CSI at 1 mm/h of ours and of optical flow, by lead time in minutes, where flow has a hit."""
-    ours, flow = (scores["scores"][source]["csi"]["1.0"] for source in ("model", "optical_flow"))
-    rows = zip(scores["lead_minutes"], ours, flow, strict=True)
+    ours, flow = (found["scores"][source]["csi"]["1.0"] for source in ("model", "optical_flow"))
+    rows = zip(found["lead_minutes"], ours, flow, strict=True)
     return {minutes: (mine, theirs) for minutes, mine, theirs in rows if theirs}
 
 
@@ -106,9 +106,7 @@ def quotients(row: Pairs) -> dict[int, float]:
 
 
 def shown(pair: tuple[float, float] | None) -> str:
-    if pair is None:
-        return "-"
-    return f"{pair[0]:.3f} / {pair[1]:.3f}{' ' if pair[0] >= pair[1] else '*'}"
+    return "-" if pair is None else beside(*pair, pair[0] >= pair[1])
 
 
 if __name__ == "__main__":
