@@ -25,9 +25,10 @@ from hvd_nowcast.config import NowcastConfig, config_from_dict
 from hvd_nowcast.parallel.communicator import SingleProcess
 from hvd_nowcast.training.bench import set_seed
 from hvd_nowcast.training.nowcast import open_nowcast
+from hvd_nowcast.training.optimiser import build_optimiser
 from hvd_nowcast.training.run_folder import RunFolder
 from hvd_nowcast.training.schedule import learning_rate
-from hvd_nowcast.training.step import TrainingStep, build_optimiser
+from hvd_nowcast.training.step import TrainingStep
 
 BATCH = 16
 CASES = [("sums", 8), ("sums", 15), ("means", 8), ("means", 15)]

@@ -80,8 +80,9 @@ def main() -> None:
     from hvd_nowcast.parallel.traffic import Placement, sent_per_step
     from hvd_nowcast.training.bench import set_seed
     from hvd_nowcast.training.flood import FloodTask
+    from hvd_nowcast.training.optimiser import build_optimiser
     from hvd_nowcast.training.run_folder import RunFolder
-    from hvd_nowcast.training.step import TrainingStep, build_optimiser
+    from hvd_nowcast.training.step import TrainingStep
 
     ranks = connect(os.environ)
 

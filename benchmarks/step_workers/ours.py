@@ -13,7 +13,8 @@ from hvd_nowcast.models.nowcast import build_nowcast
 from hvd_nowcast.parallel.communicator import Communicator
 from hvd_nowcast.shards.schema import RAIN_PACKING
 from hvd_nowcast.training.loss import NowcastLoss
-from hvd_nowcast.training.step import TrainingStep, build_optimiser
+from hvd_nowcast.training.optimiser import build_optimiser
+from hvd_nowcast.training.step import TrainingStep
 
 SCALING = LogRainScaling(2.5)
 DECODER = BatchDecoder(RAIN_PACKING, SCALING, FRAMES_IN, FRAMES_OUT)

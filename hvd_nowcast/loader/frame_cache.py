@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,6 @@ from hvd_nowcast.shards.schema import Codes
 
 # Of all archives of a rank, on a disk; see `ScratchFile` for less.
 CACHE_BYTES = 4 << 30
-_ABSENT = -1
 
 
 class FrameCache:
@@ -42,10 +41,10 @@ class FrameCache:
         self._shape, self._dtype = manifest.grid.shape, np.dtype(manifest.packing.dtype)
         self._bytes = math.prod(self._shape) * self._dtype.itemsize
         self._scratch = ScratchFile(limit)
-        # Two threads may read and keep the same frame: then it lies at two places, both good.
-        self._places = {
-            entry.file: np.full(entry.frames, _ABSENT, np.int64) for entry in manifest.shards
-        }
+        # Frames that follow each other lie behind each other, so a window is one read.
+        counts = {entry.file: entry.frames for entry in manifest.shards}
+        self._first = dict(zip(counts, accumulate(counts.values(), initial=0), strict=False))
+        self._kept = {file: np.zeros(count, bool) for file, count in counts.items()}
 
     def read_codes(self, file: str, start: int, stop: int) -> Codes:
         """Stored codes of some frames of one file, shape (frames, y, x).
@@ -55,25 +54,19 @@ class FrameCache:
         ShardError
             When they cannot be read, or are not what the manifest says.
         """
-        places = self._places[file][start:stop]
-        if not 0 <= start < stop <= len(self._places[file]):
+        kept = self._kept[file]
+        if not 0 <= start < stop <= len(kept):
             return self._frames.read_codes(file, start, stop)
         codes = np.empty((stop - start, *self._shape), self._dtype)
         # As they are now: another thread may keep some of them meanwhile.
-        known = places.copy()
-        for first, end in self._runs(known):
-            run, place = codes[first:end], int(known[first])
-            if place == _ABSENT or not self._scratch.read(run, place):
+        now = kept[start:stop].copy()
+        for first, end in _runs(now):
+            run = codes[first:end]
+            place = self._bytes * (self._first[file] + start + first)
+            if not (now[first] and self._scratch.read(run, place)):
                 run[:] = self._decompressed(file, start + first, start + end)
-                self._keep(run, places[first:end])
+                kept[start + first : start + end] = self._scratch.keep(run, place) is not None
         return codes
-
-    def _runs(self, places: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-        """Frames that are all absent, or follow each other in the scratch file."""
-        before, after = places[:-1], places[1:]
-        wanted = np.where(before == _ABSENT, _ABSENT, before + self._bytes)
-        edges = np.flatnonzero(after != wanted) + 1
-        return pairwise([0, *edges.tolist(), len(places)])
 
     def _decompressed(self, file: str, start: int, stop: int) -> Codes:
         codes = self._frames.read_codes(file, start, stop)
@@ -86,7 +79,8 @@ class FrameCache:
             )
         return codes
 
-    def _keep(self, codes: Codes, places: NDArray[np.int64]) -> None:
-        place = self._scratch.keep(codes)
-        if place is not None:
-            places[:] = place + self._bytes * np.arange(len(codes))
+
+def _runs(kept: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+    """First and behind the last of frames that are all kept, or all not."""
+    edges = np.flatnonzero(kept[1:] != kept[:-1]) + 1
+    return pairwise([0, *edges.tolist(), len(kept)])

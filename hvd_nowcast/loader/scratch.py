@@ -39,7 +39,7 @@ class ScratchFile:
     def __init__(self, limit: int) -> None:
         self._process = os.getpid()
         self._lock = threading.Lock()
-        self._end = 0
+        self._kept = 0
         try:
             with tempfile.TemporaryFile() as file:
                 self._file = os.dup(file.fileno())
@@ -51,27 +51,31 @@ class ScratchFile:
         self._limit = limit // MEMORY_PART if lies_in_memory(tempfile.gettempdir()) else limit
         self._least_free = self._free() * (FREE_PART - 1) // FREE_PART
 
-    def keep(self, array: Array) -> int | None:
+    def keep(self, array: Array, place: int | None = None) -> int | None:
         """Where an array lies from now on, or None when there is no room for it.
 
         Parameters
         ----------
         array
             Contiguous, of any shape and type.
+        place
+            Where it shall lie, any number of bytes from the beginning: what is left out takes no
+            space. Behind all others when None; a file has arrays of one kind or the other.
         """
         with self._lock:
             if not self._has_room(array.nbytes):
                 return None
+            place = self._kept if place is None else place
             try:
-                written = os.pwrite(self._file, array.data, self._end)
+                written = os.pwrite(self._file, array.data, place)
             except OSError:
                 written = 0
             if written < array.nbytes:
                 # A full disk, or a quota: no use in trying again for every frame.
                 self._limit = 0
                 return None
-            self._end += array.nbytes
-            return self._end - array.nbytes
+            self._kept += array.nbytes
+            return place
 
     def read(self, array: Array, place: int) -> bool:
         """Fill an array with what lies at a place; False when it cannot be read."""
@@ -85,7 +89,7 @@ class ScratchFile:
     def _has_room(self, size: int) -> bool:
         return (
             self._process == os.getpid()
-            and self._end + size <= self._limit
+            and self._kept + size <= self._limit
             and self._free() - size >= self._least_free
         )
 

@@ -15,9 +15,10 @@ from hvd_nowcast.errors import ConfigError
 from hvd_nowcast.parallel.agreement import in_turn
 from hvd_nowcast.parallel.communicator import Communicator
 from hvd_nowcast.training.data_facts import keep_data_facts
+from hvd_nowcast.training.optimiser import build_optimiser
 from hvd_nowcast.training.run_folder import RunFolder
 from hvd_nowcast.training.start import trained
-from hvd_nowcast.training.step import TrainingStep, build_optimiser
+from hvd_nowcast.training.step import TrainingStep
 from hvd_nowcast.training.task import Task
 from hvd_nowcast.training.tasks import open_task
 

@@ -32,11 +32,12 @@ from hvd_nowcast.training.checkpoint import (
     variable_arrays,
 )
 from hvd_nowcast.training.interrupt import InterruptFlag
+from hvd_nowcast.training.optimiser import averaged_weights
 from hvd_nowcast.training.run_folder import RunFolder
 from hvd_nowcast.training.schedule import learning_rate
 from hvd_nowcast.training.sharing import start_sharing
 from hvd_nowcast.training.start import start_from, take_over_scaling
-from hvd_nowcast.training.step import StepResult, averaged_weights
+from hvd_nowcast.training.step import StepResult
 from hvd_nowcast.training.task import Task
 
 LOG_EVERY_STEPS = 10

@@ -9,15 +9,13 @@ average of per-rank means would weigh a target by the share of its rank.)
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from hvd_nowcast.config import OptimiserSection
 from hvd_nowcast.models.tracing import as_graph
 from hvd_nowcast.parallel.communicator import Communicator
 from hvd_nowcast.training.task import Task
@@ -46,39 +44,6 @@ class StepResult(NamedTuple):
     stop: tf.Tensor
     save: tf.Tensor
     gradient_norm: tf.Tensor
-
-
-def build_optimiser(section: OptimiserSection, model: keras.Model) -> keras.Optimizer:
-    """Make the optimiser with its slots, so that a checkpoint can fill them before step 0."""
-    kinds = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}
-    # A fixed name: Keras numbers its own by what this process built before.
-    optimiser = kinds[section.name](
-        learning_rate=section.learning_rate,
-        name="optimiser",
-        use_ema=section.averaging > 0,
-        ema_momentum=section.averaging,
-    )
-    optimiser.build(model.trainable_variables)
-    return optimiser
-
-
-@contextmanager
-def averaged_weights(model: keras.Model, optimiser: keras.Optimizer) -> Iterator[None]:
-    """Give the model the running mean of its weights for a while, where there is one.
-
-    The mean of many steps is better and steadier than the last step (Polyak and Juditsky 1992,
-    doi:10.1137/0330046).
-    """
-    if not optimiser.use_ema:
-        yield
-        return
-    last = [variable.numpy() for variable in model.trainable_variables]
-    optimiser.finalize_variable_values(model.trainable_variables)
-    try:
-        yield
-    finally:
-        for variable, value in zip(model.trainable_variables, last, strict=True):
-            variable.assign(value)
 
 
 class TrainingStep:

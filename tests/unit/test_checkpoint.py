@@ -17,7 +17,7 @@ from hvd_nowcast.training.checkpoint import (
     load_arrays,
     variable_arrays,
 )
-from hvd_nowcast.training.step import build_optimiser
+from hvd_nowcast.training.optimiser import build_optimiser
 
 
 def make_model(filters: int = 4, seed: int = 0) -> tuple[keras.Model, keras.Optimizer]:

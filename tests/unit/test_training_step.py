@@ -17,12 +17,8 @@ from hvd_nowcast.loader.scaling import LogRainScaling
 from hvd_nowcast.models.nowcast import build_nowcast
 from hvd_nowcast.parallel.communicator import SingleProcess
 from hvd_nowcast.training.loss import NowcastLoss
-from hvd_nowcast.training.step import (
-    StepResult,
-    TrainingStep,
-    averaged_weights,
-    build_optimiser,
-)
+from hvd_nowcast.training.optimiser import averaged_weights, build_optimiser
+from hvd_nowcast.training.step import StepResult, TrainingStep
 from hvd_nowcast.training.task import Task
 
 SCALING = LogRainScaling(2.5)
