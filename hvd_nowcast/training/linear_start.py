@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from hvd_nowcast.models.flood import LEAD_SHARE, LINEAR, LINEAR_INPUTS, FloodNetwork
+from hvd_nowcast.models.flood import LEAD_SHARE, LINEAR, LINEAR_INPUTS, PLAIN, FloodNetwork
 from hvd_nowcast.models.tracing import as_graph
 
 # Ridge penalties to choose from, by the error on the validation split; the largest leaves nothing
@@ -55,6 +55,10 @@ def fit_linear_path(
 ) -> None:
     """Set the weights of the linear path by ridge regression (Hoerl and Kennard 1970).
 
+    The rain of neighbouring travel times is much alike, and what tells it apart is partly chance.
+    So the solution is the mean of one from all heads and one from each head alone (random
+    subspaces, Ho 1998, doi:10.1109/34.709601).
+
     Parameters
     ----------
     network
@@ -71,13 +75,14 @@ def fit_linear_path(
         variable.assign(np.zeros(variable.shape))
     inputs, wanted = _gathered(network, view, train)
     held_inputs, held_wanted = _gathered(network, view, validation)
-    square, right = inputs.T @ inputs, inputs.T @ wanted
-    solutions = [
-        np.linalg.solve(square + penalty * np.eye(len(square)), right) for penalty in PENALTIES
-    ]
-    errors = np.array([np.mean((held_inputs @ s - held_wanted) ** 2, 0) for s in solutions])
-    # Each lead time takes its own penalty: a long one needs a larger one.
-    best = np.choose(errors.argmin(0), np.array(solutions))
+    solutions = []
+    for columns in _subspaces(network):
+        solution = np.zeros((inputs.shape[1], wanted.shape[1]))
+        solution[columns] = _ridge_regression(
+            inputs[:, columns], wanted, held_inputs[:, columns], held_wanted
+        )
+        solutions.append(solution)
+    best = np.mean(solutions, 0)
     outputs = bias.shape[0] // best.shape[1]
     # Each lead time's outputs follow each other: a mean and a deviation, or quantiles.
     spread = np.zeros((best.shape[1], outputs))
@@ -85,6 +90,31 @@ def fit_linear_path(
     weights = (best[:, :, None] * spread).reshape(len(best), -1)
     kernel.assign(weights[1:].astype(kernel.dtype))
     bias.assign(weights[0].astype(bias.dtype))
+
+
+def _subspaces(network: FloodNetwork) -> list[NDArray[np.int64]]:
+    """Columns of the inputs, after a leading 1: all of them, and those with the rain of a head."""
+    steps, features = network.tail.get_layer(LINEAR_INPUTS).input.shape[1:]
+    heads = len(network.heads)
+    head_of = np.full(features, -1)
+    head_of[: PLAIN * heads] = np.repeat(np.arange(heads), PLAIN)
+    # The leading 1 and all series belong to every head.
+    head_of = np.concatenate([[-1], np.tile(head_of, steps)])
+    alone = [np.flatnonzero((head_of == -1) | (head_of == head)) for head in range(heads)]
+    return [np.arange(len(head_of)), *(alone if heads > 1 else [])]
+
+
+def _ridge_regression(
+    inputs: Array, wanted: Array, held_inputs: Array, held_wanted: Array
+) -> Array:
+    """Weights of inputs (samples, columns), shape (columns, leads)."""
+    square, right = inputs.T @ inputs, inputs.T @ wanted
+    solutions = [
+        np.linalg.solve(square + penalty * np.eye(len(square)), right) for penalty in PENALTIES
+    ]
+    errors = np.array([np.mean((held_inputs @ s - held_wanted) ** 2, 0) for s in solutions])
+    # Each lead time takes its own penalty: a long one needs a larger one.
+    return np.choose(errors.argmin(0), np.array(solutions))
 
 
 def _gathered(
