@@ -160,6 +160,10 @@ class ModelSection:
     noise
         Channels of random noise the model is shown: each draw of them gives another member of an
         ensemble. 0 makes one forecast; needs ``loss.error: crps`` otherwise.
+    strong_rain
+        How far, from 0 to 1, the strong rain of a forecast is brought to the rates that the newest
+        frame, moved on, has there; see `restore_strong_rain`. It changes forecasts, not training;
+        needs ``advection``, and no ``noise``: members have rates of their own.
     precision
         ``float32``; ``mixed_bfloat16``, which computes in half the bytes and keeps the weights in
         float32; or ``float64``, for proofs.
@@ -174,6 +178,7 @@ class ModelSection:
     mask_channel: bool = True
     advection: bool = False
     noise: int = 0
+    strong_rain: float = 0.0
     precision: str = "float32"
 
     def __post_init__(self) -> None:
@@ -185,6 +190,11 @@ class ModelSection:
         require(self.stem in (1, 2, 4), "model.stem must be 1, 2 or 4")
         require(self.residual or not self.advection, "model.advection needs model.residual")
         require(self.noise >= 0, "model.noise must not be negative")
+        require(0 <= self.strong_rain <= 1, "model.strong_rain must be from 0 to 1")
+        require(
+            not self.strong_rain or (self.advection and not self.noise),
+            "model.strong_rain needs model.advection, and model.noise 0",
+        )
         choice("model.normalisation", self.normalisation, NORMALISATIONS)
         choice("model.activation", self.activation, ACTIVATIONS)
         choice("model.precision", self.precision, PRECISIONS)

@@ -23,6 +23,7 @@ from hvd_nowcast.loader.pipeline import round_up
 from hvd_nowcast.loader.scaling import Scaling, scaling_from_dict
 from hvd_nowcast.models.nowcast import build_nowcast, size_multiple
 from hvd_nowcast.nowcast.model import middle_member
+from hvd_nowcast.nowcast.strong_rain import restore_strong_rain
 from hvd_nowcast.shards.schema import QUANTITIES
 from hvd_nowcast.training.checkpoint import load_weights
 from hvd_nowcast.training.run_folder import RunFolder
@@ -150,7 +151,10 @@ class Predictor:
         ValueError
             When the number of frames is not the model's.
         """
-        return self._forecast(self._shown(frames), None)
+        shown = self._shown(frames)
+        forecast = self._forecast(shown, None)
+        moved, known = shown[self.frames_in :], np.isfinite(frames[-1])
+        return restore_strong_rain(forecast, moved, known, self.config.model.strong_rain)
 
     def _shown(self, frames: Array) -> Array:
         """Frames, and the moved ones behind them."""

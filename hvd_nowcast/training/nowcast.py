@@ -72,6 +72,10 @@ class NowcastTask:
             data.intensity == 1 or first.quantity == "rain_rate",
             f"data.intensity is for rain_rate, but {archives[0].folder} holds {first.quantity}",
         )
+        require(
+            not config.model.strong_rain or first.quantity == "rain_rate",
+            f"model.strong_rain is for rain_rate, but {archives[0].folder} holds {first.quantity}",
+        )
         self._decode = BatchDecoder(
             first.packing,
             scaling,

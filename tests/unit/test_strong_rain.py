@@ -1,0 +1,71 @@
+"""Strong rain brought back: order kept, rates taken, nothing weakened."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from hvd_nowcast.config import ModelSection
+from hvd_nowcast.errors import ConfigError
+from hvd_nowcast.nowcast.strong_rain import DRY, WEAK, restore_strong_rain
+
+KNOWN = np.ones((40, 50), bool)
+
+
+def rain(seed: int, scale: float) -> NDArray[np.float32]:
+    """A wet fifth of the pixels, of exponential rates."""
+    generator = np.random.default_rng(seed)
+    rates = generator.exponential(scale, (2, *KNOWN.shape)) * (generator.random(KNOWN.shape) < 0.2)
+    return rates.astype(np.float32)
+
+
+def test_the_strongest_take_the_rates_that_are_there() -> None:
+    forecast, moved = rain(0, 1), rain(1, 4)
+    full = restore_strong_rain(forecast, moved, KNOWN, 1)
+    for before, after, there in zip(forecast, full, moved, strict=True):
+        strongest = np.sort(there[there >= 5])
+        found = np.sort(after.ravel())[-len(strongest) :]
+        np.testing.assert_allclose(found, strongest, rtol=1e-6)
+        # What is stronger stays stronger.
+        assert (np.diff(after.ravel()[np.argsort(before, axis=None)]) >= -1e-6).all()
+    assert (full >= forecast).all()
+    half = restore_strong_rain(forecast, moved, KNOWN, 0.5)
+    np.testing.assert_allclose(half, (forecast + full) / 2, rtol=1e-6)
+
+
+def test_weak_rain_and_dry_pixels_stay() -> None:
+    forecast = rain(0, 1)
+    weak = np.minimum(rain(1, 4), np.float32(WEAK))
+    np.testing.assert_array_equal(restore_strong_rain(forecast, weak, KNOWN, 1), forecast)
+    dry = np.full_like(forecast, DRY / 2)
+    np.testing.assert_array_equal(restore_strong_rain(dry, rain(1, 4), KNOWN, 1), dry)
+
+
+def test_only_what_the_radar_sees_counts() -> None:
+    forecast, moved, known = rain(0, 1), rain(1, 4), KNOWN.copy()
+    known[:, 25:] = False
+    forecast[:, :, 25:] = 50
+    moved[:, :, 25:] = 90
+    moved[:, :10] = np.nan
+    found = restore_strong_rain(forecast, moved, known, 1)
+    assert (found[:, :, 25:] == 50).all()
+    assert np.isfinite(found).all()
+    # A part of the area that came from outside does not lessen the part that is strong.
+    there = moved[0][known & np.isfinite(moved[0])]
+    strong = np.mean(found[0][known] >= 5)
+    assert strong == pytest.approx(np.mean(there >= 5), abs=0.005)
+
+
+def test_too_little_to_compare_with_changes_nothing() -> None:
+    forecast, moved = rain(0, 1), np.full((2, *KNOWN.shape), np.nan, np.float32)
+    moved[:, 0, :5] = 80
+    np.testing.assert_array_equal(restore_strong_rain(forecast, moved, KNOWN, 1), forecast)
+    none = moved[:0]
+    np.testing.assert_array_equal(restore_strong_rain(forecast, none, KNOWN, 0), forecast)
+
+
+@pytest.mark.parametrize("wrong", [{"advection": False}, {"noise": 2}, {"strong_rain": 1.5}])
+def test_what_it_needs_is_told(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="strong_rain"):
+        ModelSection(**{"advection": True, "strong_rain": 0.5, **wrong})
