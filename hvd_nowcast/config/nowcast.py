@@ -161,9 +161,9 @@ class ModelSection:
         Channels of random noise the model is shown: each draw of them gives another member of an
         ensemble. 0 makes one forecast; needs ``loss.error: crps`` otherwise.
     strong_rain
-        How far, from 0 to 1, the strong rain of a forecast is brought to the rates that the newest
-        frame, moved on, has there; see `restore_strong_rain`. It changes forecasts, not training;
-        needs ``advection``, and no ``noise``: members have rates of their own.
+        How far, from 0 to 1, the strong rain of a forecast is brought to the rates of the newest
+        frame moved on, at the last lead time; see `restore_strong_rain`. It changes forecasts, not
+        training; needs ``advection``, and no ``noise``: members have rates of their own.
     precision
         ``float32``; ``mixed_bfloat16``, which computes in half the bytes and keeps the weights in
         float32; or ``float64``, for proofs.

@@ -21,9 +21,10 @@ def restore_strong_rain(
     """Give the strongest rain of a forecast the rates of the rain that is there now.
 
     A network that is not sure where strong rain will be forecasts less of it everywhere, and soon
-    none. It still knows best where it is likely. So its pixels keep their order, and take the rates
-    of the newest frame moved on: the strongest the strongest, and so on (probability matching,
-    Ebert 2001, doi:10.1175/1520-0493(2001)129<2461:AOAPMS>2.0.CO;2). Nothing is ever weakened.
+    none. It still tells where it is likely. So its pixels take the rates of the newest frame moved
+    on, the likeliest the strongest and so on (probability matching, Ebert 2001,
+    doi:10.1175/1520-0493(2001)129<2461:AOAPMS>2.0.CO;2), in the order of the mean of the forecast
+    and of that frame: of the place, the two know more than the one. Nothing is ever weakened.
 
     Parameters
     ----------
@@ -35,8 +36,9 @@ def restore_strong_rain(
     known
         Where there is radar, shape (y, x).
     share
-        How far towards these rates, from 0 to 1. Farther is sharper, and finds more of the strong
-        rain; not so far is nearer in the mean.
+        How far towards these rates at the last lead time, from 0, where nothing is done, to 1.
+        At the first it is all the way, and less and less between: farther finds more of the strong
+        rain, not so far is nearer in the mean, and less is known of a later time.
 
     Returns
     -------
@@ -46,21 +48,21 @@ def restore_strong_rain(
     if not share:
         return forecast
     restored = forecast.copy()
-    for field, rates in zip(restored, moved, strict=True):
-        there = rates[known & np.isfinite(rates)]
-        if there.size > LEAST_AREA * np.count_nonzero(known):
-            field[known] = _matched(field[known], there, share)
+    shares = np.linspace(1, share, len(forecast))
+    for field, frame, part in zip(restored, moved, shares.tolist(), strict=True):
+        field[known] = _matched(field[known], frame[known], part)
     return restored
 
 
-def _matched(rates: Array, there: Array, share: float) -> Array:
-    """Rates (n,) of which the strongest are raised towards those of as large a part of others."""
+def _matched(rates: Array, moved: Array, share: float) -> Array:
+    """Rates (n,) of which the likeliest are raised to the strongest of the moved ones (n,)."""
+    there = moved[np.isfinite(moved)]
     strong = -np.sort(-there[there >= WEAK])
-    count = min(round(len(strong) * len(rates) / len(there)), np.count_nonzero(rates >= DRY))
-    if not count:
+    if len(there) < LEAST_AREA * len(rates) or not len(strong):
         return rates
-    strongest = np.argpartition(-rates, count - 1)[:count]
-    strongest = strongest[np.argsort(-rates[strongest], kind="stable")]
+    likely = np.where(rates >= DRY, rates + np.where(np.isfinite(moved), moved, rates), 0)
+    count = min(round(len(strong) * len(rates) / len(there)), np.count_nonzero(likely))
+    strongest = _largest(likely, count)
     # The middle of each pixel's share of the area.
     place = (np.arange(count) + 0.5) * len(there) / len(rates) - 0.5
     found = np.interp(place, np.arange(len(strong)), strong)
@@ -68,3 +70,10 @@ def _matched(rates: Array, there: Array, share: float) -> Array:
     raised = rates.copy()
     raised[strongest] += part * np.maximum(found - rates[strongest], 0)
     return raised
+
+
+def _largest(values: Array, count: int) -> NDArray[np.int64]:
+    """Places of some values, the largest first."""
+    # To sort all would take ten times as long.
+    largest = np.argpartition(-values, min(count, len(values) - 1))[:count]
+    return largest[np.argsort(-values[largest], kind="stable")]

@@ -13,10 +13,17 @@ from hvd_nowcast.nowcast import predictor as module
 from hvd_nowcast.nowcast.predictor import Predictor, tile_slices
 
 
-def make_predictor(residual: bool = True) -> Predictor:
+def make_predictor(residual: bool = True, strong_rain: float | None = None) -> Predictor:
+    moved = strong_rain is not None
     config = NowcastConfig(
         DataSection(shards="none", frames_in=2, frames_out=3, crop=16),
-        ModelSection(filters=(4,), centre=4, residual=residual),
+        ModelSection(
+            filters=(4,),
+            centre=4,
+            residual=residual,
+            advection=moved,
+            strong_rain=strong_rain or 0.0,
+        ),
     )
     model = build_nowcast(config.model, 2, 3)
     return Predictor(config, model, LogRainScaling(2.0), "rain_rate", 300, 1000.0, "0" * 64)
@@ -45,6 +52,23 @@ def test_missing_pixels_are_no_rain_to_the_model() -> None:
 
 def test_forecasts_are_never_negative() -> None:
     assert (make_predictor(residual=False).forecast(frames(8, 8)) >= 0).all()
+
+
+def test_strong_rain_is_brought_back() -> None:
+    pytest.importorskip("cv2")
+    plain, full = make_predictor(strong_rain=0), make_predictor(strong_rain=1)
+    # A network that forecasts less than there is.
+    for predictor in (plain, full):
+        predictor._scaling = LogRainScaling(2.0, 1.0)
+        predictor._model.get_layer("frames_out").bias.assign([-0.5, -0.5, -0.5])
+    observed = frames(48, 64)
+    weak, strong = plain.forecast(observed), full.forecast(observed)
+    assert (strong >= weak).all()
+    assert (strong >= 5).mean() > 1.5 * (weak >= 5).mean() > 0
+    blind = full.shown_less(2, motion=False)
+    np.testing.assert_array_equal(
+        blind.forecast(observed), plain.shown_less(2, motion=False).forecast(observed)
+    )
 
 
 def test_tiles_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
