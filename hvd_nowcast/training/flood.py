@@ -23,7 +23,7 @@ from hvd_nowcast.loader.flood import (
     fit_flow_scaling,
 )
 from hvd_nowcast.loader.pipeline import WindowReader
-from hvd_nowcast.models.flood import ContributionMaps, FloodSizes, build_flood
+from hvd_nowcast.models.flood import LINEAR, ContributionMaps, FloodSizes, build_flood
 from hvd_nowcast.parallel.branches import Branches, at_least_one
 from hvd_nowcast.parallel.communicator import Communicator
 from hvd_nowcast.parallel.traffic import NetworkSizes
@@ -33,7 +33,7 @@ from hvd_nowcast.shards.reader import ReaderPool
 from hvd_nowcast.shards.watershed import load_watershed
 from hvd_nowcast.training.data_facts import store_data_facts
 from hvd_nowcast.training.flood_loss import flood_loss
-from hvd_nowcast.training.linear_start import fit_linear_path, learnt_view, linear_view
+from hvd_nowcast.training.linear_start import View, fit_linear_path, learnt_view, linear_view
 from hvd_nowcast.training.placement import NetworkParts, spread_branches
 from hvd_nowcast.training.run_folder import RunFolder
 from hvd_nowcast.training.sampled_task import SampledTask
@@ -206,28 +206,42 @@ class FloodTask(SampledTask[FloodSamples]):
         # Where another run's weights are started from, its shares were found after training.
         self.network.lead_share.assign(np.ones(self._data.sizes.steps_out))
         if self._view is not None:
-            chosen = spread_evenly(len(self._train), LINEAR_SAMPLES).tolist()
-            held = spread_evenly(len(self._validation), LINEAR_SAMPLES).tolist()
-            fit_linear_path(
-                self.network,
-                self._view,
-                map(self.decoded, self._train.in_order(chosen, VALIDATION_BATCH)),
-                map(self.decoded, self._validation.in_order(held, VALIDATION_BATCH)),
-            )
+            self._fit_linear_path(self._view)
+
+    def _fit_linear_path(self, view: View) -> None:
+        chosen = spread_evenly(len(self._train), LINEAR_SAMPLES).tolist()
+        held = spread_evenly(len(self._validation), LINEAR_SAMPLES).tolist()
+        fit_linear_path(
+            self.network,
+            view,
+            map(self.decoded, self._train.in_order(chosen, VALIDATION_BATCH)),
+            map(self.decoded, self._validation.in_order(held, VALIDATION_BATCH)),
+        )
 
     def polish(self) -> bool:
-        """Use what was learnt at each lead time as far as it helps on the validation split.
+        """Weigh the paths of the network after training.
 
-        Least squares of the observed discharge on the linear path and the rest, with the share of
-        the rest in [0, 1] (stacking with non-negative weights, Breiman 1996,
+        Gradient steps serve all lead times and spoil the linear path for the shortest, so it is
+        solved once more for what the rest leaves to it: the mean of both is better than either.
+
+        What was learnt then has a share in [0, 1] at each lead time by least squares on the
+        validation split (stacking with non-negative weights, Breiman 1996,
         doi:10.1007/BF00117832): at short lead times the linear path may be all there is to know.
         """
         if self._config.model.output != "mean":
             # A share would narrow the distribution that was learnt with the rest.
             return False
         share, leads = self.network.lead_share, self._data.sizes.steps_out
-        products, squares = np.zeros(leads), np.zeros(leads)
+        # A run that started from another was solved anew just before its few steps.
+        if self._view is not None and self._config.start is None:
+            path = self.network.tail.get_layer(LINEAR)
+            trained = path.get_weights()
+            share.assign(np.ones(leads))
+            self._fit_linear_path(self._view)
+            both = zip(trained, path.get_weights(), strict=True)
+            path.set_weights([(one + other) / 2 for one, other in both])
         share.assign(np.zeros(leads))
+        products, squares = np.zeros(leads), np.zeros(leads)
         for batch in map(self.decoded, self.validation_batches(0, 1)):
             inputs = {name: batch[name] for name in ("rain", "gauge", "series")}
             learnt, without = (part.numpy()[..., 0] for part in self._learnt(inputs))
