@@ -38,7 +38,8 @@ def restore_strong_rain(
     share
         How far towards these rates at the last lead time, from 0, where nothing is done, to 1.
         At the first it is all the way, and less and less between: farther finds more of the strong
-        rain, not so far is nearer in the mean, and less is known of a later time.
+        rain, not so far is nearer in the mean, and less is known of a later time. It is less by
+        the part of the area whose rain will come from outside.
 
     Returns
     -------
@@ -66,7 +67,8 @@ def _matched(rates: Array, moved: Array, share: float) -> Array:
     # The middle of each pixel's share of the area.
     place = (np.arange(count) + 0.5) * len(there) / len(rates) - 0.5
     found = np.interp(place, np.arange(len(strong)), strong)
-    part = share * np.clip((found - WEAK) / (STRONG - WEAK), 0, 1)
+    known = len(there) / len(rates)
+    part = share * known * np.clip((found - WEAK) / (STRONG - WEAK), 0, 1)
     raised = rates.copy()
     raised[strongest] += part * np.maximum(found - rates[strongest], 0)
     return raised

@@ -53,14 +53,24 @@ def test_only_what_the_radar_sees_counts() -> None:
     known[:, 25:] = False
     forecast[:, :, 25:] = 50
     moved[:, :, 25:] = 90
-    moved[:, :10] = np.nan
     found = restore_strong_rain(forecast, moved, known, 1)
     assert (found[:, :, 25:] == 50).all()
+    # As if there were no more than that.
+    part = restore_strong_rain(forecast[..., :25], moved[..., :25], known[:, :25], 1)
+    np.testing.assert_array_equal(found[..., :25], part)
+
+
+def test_what_comes_from_outside_is_not_known() -> None:
+    forecast, moved = np.full((2, *KNOWN.shape), 1, np.float32), rain(1, 4)
+    moved[moved > 0] = 9
+    moved[:, :10] = np.nan
+    found = restore_strong_rain(forecast, moved, KNOWN, 1)
     assert np.isfinite(found).all()
-    # A part of the area that came from outside does not lessen the part that is strong.
-    there = moved[0][known & np.isfinite(moved[0])]
-    strong = np.mean(found[0][known] >= 5)
-    assert strong == pytest.approx(np.mean(there >= 5), abs=0.005)
+    # The same part of the whole is strong as of what is known, and three quarters of the way.
+    raised = found > 1
+    for strong, there in zip(raised, moved[:, 10:], strict=True):
+        assert strong.mean() == pytest.approx((there > 0).mean(), abs=0.005)
+    np.testing.assert_allclose(found[raised], 1 + 0.75 * 8)
 
 
 def test_too_little_to_compare_with_changes_nothing() -> None:
