@@ -18,7 +18,8 @@ FRAMES_IN, FRAMES_OUT = 6, 12
 FILTERS, CENTRE = (16, 32, 64), 64
 SIDE, BATCH = 128, 4
 LEARNING_RATE = 1e-3
-POLL_SECONDS = 0.005
+# Not often: one that cannot be stopped while another runs would take its time.
+POLL_SECONDS = 0.05
 
 
 def random_codes(rank: int, samples: int = BATCH) -> NDArray[np.uint16]:

@@ -78,4 +78,4 @@ def _largest(values: Array, count: int) -> NDArray[np.int64]:
     """Places of some values, the largest first."""
     # To sort all would take ten times as long.
     largest = np.argpartition(-values, min(count, len(values) - 1))[:count]
-    return largest[np.argsort(-values[largest], kind="stable")]
+    return largest[np.argsort(-values[largest])]
