@@ -73,9 +73,10 @@ def measure(contenders: list[Contender], rounds: int) -> dict[str, list[float]]:
     """Seconds per step by contender and variant, one value a round."""
     found: dict[str, list[float]] = {}
     for number in range(rounds + 1):
-        # There and back, so that a machine that becomes slower favours nobody.
-        for contender in contenders[:: -1 if number % 2 else 1]:
-            for variant in TURNS[contender.name]:
+        # There and back: the first after a pause is slower, and so may the machine become.
+        way = -1 if number % 2 else 1
+        for contender in contenders[::way]:
+            for variant in TURNS[contender.name][::way]:
                 seconds = contender.ask(variant, BLOCK_STEPS)
                 name = variant if contender.name == "horovod" else contender.name
                 if number:  # The first round warms up.
