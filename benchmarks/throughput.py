@@ -87,7 +87,7 @@ def measure(options: argparse.Namespace) -> None:
     task.close()
     if communicator.rank:
         return
-    print(f"{'milliseconds a step from memory, from shards, and speed':<56}")
+    print("milliseconds a step from memory, from shards, and speed over that from memory")
     for number, (held_seconds, loaded_seconds) in enumerate(zip(memory, loader, strict=True)):
         print(
             f"from step {number * (config.training.steps // rounds):<6}"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from hvd_nowcast.shards.schema import QUANTITIES
+
 Array = NDArray[np.float32]
 
 # mm/h: weaker rain stays as it is, stronger is brought back in full; between, in part.
 WEAK, STRONG = 2.0, 5.0
 # Forecasts of less are dry, and stay so.
-DRY = 0.1
+DRY = QUANTITIES["rain_rate"].wet_threshold
 # With less of the area to compare with, a few pixels would decide.
 LEAST_AREA = 0.05
 

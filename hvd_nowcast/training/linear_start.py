@@ -75,14 +75,16 @@ def fit_linear_path(
         variable.assign(np.zeros(variable.shape))
     inputs, wanted = _gathered(network, view, train)
     held_inputs, held_wanted = _gathered(network, view, validation)
-    solutions = []
-    for columns in _subspaces(network):
-        solution = np.zeros((inputs.shape[1], wanted.shape[1]))
-        solution[columns] = _ridge_regression(
-            inputs[:, columns], wanted, held_inputs[:, columns], held_wanted
-        )
-        solutions.append(solution)
-    best = np.mean(solutions, 0)
+    square, right = inputs.T @ inputs, inputs.T @ wanted
+    subspaces = _subspaces(network)
+    best = np.zeros_like(right)
+    for columns in subspaces:
+        best[columns] += _ridge_regression(
+            square[np.ix_(columns, columns)],
+            right[columns],
+            held_inputs[:, columns],
+            held_wanted,
+        ) / len(subspaces)
     outputs = bias.shape[0] // best.shape[1]
     # Each lead time's outputs follow each other: a mean and a deviation, or quantiles.
     spread = np.zeros((best.shape[1], outputs))
@@ -104,11 +106,16 @@ def _subspaces(network: FloodNetwork) -> list[NDArray[np.int64]]:
     return [np.arange(len(head_of)), *(alone if heads > 1 else [])]
 
 
-def _ridge_regression(
-    inputs: Array, wanted: Array, held_inputs: Array, held_wanted: Array
-) -> Array:
-    """Weights of inputs (samples, columns), shape (columns, leads)."""
-    square, right = inputs.T @ inputs, inputs.T @ wanted
+def _ridge_regression(square: Array, right: Array, held_inputs: Array, held_wanted: Array) -> Array:
+    """Weights of some columns, shape (columns, leads), of the best penalty at each lead time.
+
+    Parameters
+    ----------
+    square, right
+        Products of these columns with each other, and with what is wanted, over all samples.
+    held_inputs, held_wanted
+        To choose by, shapes (samples, columns) and (samples, leads).
+    """
     solutions = [
         np.linalg.solve(square + penalty * np.eye(len(square)), right) for penalty in PENALTIES
     ]

@@ -68,14 +68,15 @@ class NowcastTask:
         self._config, self._archives = config, archives
         self._training = training
         first = archives[0].manifest
-        require(
-            data.intensity == 1 or first.quantity == "rain_rate",
-            f"data.intensity is for rain_rate, but {archives[0].folder} holds {first.quantity}",
-        )
-        require(
-            not config.model.strong_rain or first.quantity == "rain_rate",
-            f"model.strong_rain is for rain_rate, but {archives[0].folder} holds {first.quantity}",
-        )
+        of_rain = {
+            "data.intensity": data.intensity != 1,
+            "model.strong_rain": config.model.strong_rain != 0,
+        }
+        for setting, is_used in of_rain.items():
+            require(
+                first.quantity == "rain_rate" or not is_used,
+                f"{setting} is for rain_rate, but {archives[0].folder} holds {first.quantity}",
+            )
         self._decode = BatchDecoder(
             first.packing,
             scaling,

@@ -1,4 +1,4 @@
-"""Strong rain brought back: order kept, rates taken, nothing weakened."""
+"""Strong rain brought back: the likeliest pixels take the rates there are, none is weakened."""
 
 from __future__ import annotations
 
