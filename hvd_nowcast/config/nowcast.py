@@ -294,3 +294,21 @@ class NowcastConfig(Sections):
             f"data.crop is {self.data.crop}, but this model halves the frame down to 1/{multiple}: "
             f"use a multiple of {multiple}",
         )
+
+    def require_fits(self, quantity: str, where: object) -> None:
+        """Refuse settings that are for rain alone where frames are of another quantity.
+
+        Raises
+        ------
+        ConfigError
+            With the setting, and where the quantity was found.
+        """
+        of_rain = {
+            "data.intensity": self.data.intensity != 1,
+            "model.strong_rain": self.model.strong_rain != 0,
+        }
+        for setting, is_used in of_rain.items():
+            require(
+                quantity == "rain_rate" or not is_used,
+                f"{setting} is for rain_rate, but {where} holds {quantity}",
+            )

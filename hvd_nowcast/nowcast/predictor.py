@@ -90,11 +90,14 @@ class Predictor:
         ------
         RunFolderError
             When it is no run, or has no weights yet.
+        ConfigError
+            When its ``config.yaml`` has a setting for rain, and the run is of another quantity.
         """
         run = RunFolder(run_folder)
         config = run.config_of(NowcastConfig)
         weights = run.require_weights()
         data = run.read_json("data.json")
+        config.require_fits(data["quantity"], run.path)
         model = build_nowcast(config.model, config.data.frames_in, config.data.frames_out)
         facts = load_weights(weights, model)
         kind = EnsemblePredictor if config.model.noise else cls

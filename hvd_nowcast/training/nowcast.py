@@ -10,7 +10,6 @@ from pathlib import Path
 import tensorflow as tf
 
 from hvd_nowcast.config import NowcastConfig, RegionSection
-from hvd_nowcast.config.checks import require
 from hvd_nowcast.errors import ConfigError, ShardError
 from hvd_nowcast.loader.archives import Archive, JointReader, open_archives
 from hvd_nowcast.loader.assignment import rank_part, spread_evenly
@@ -68,15 +67,7 @@ class NowcastTask:
         self._config, self._archives = config, archives
         self._training = training
         first = archives[0].manifest
-        of_rain = {
-            "data.intensity": data.intensity != 1,
-            "model.strong_rain": config.model.strong_rain != 0,
-        }
-        for setting, is_used in of_rain.items():
-            require(
-                first.quantity == "rain_rate" or not is_used,
-                f"{setting} is for rain_rate, but {archives[0].folder} holds {first.quantity}",
-            )
+        config.require_fits(first.quantity, archives[0].folder)
         self._decode = BatchDecoder(
             first.packing,
             scaling,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from numpy.typing import NDArray
 
 from hvd_nowcast.config import StartSection
@@ -26,6 +27,9 @@ class Moved:
     ----------
     moved
         Taken over.
+    widened
+        Of these, kernels that see more than those of the other run: what they see there comes
+        first, and the rest of them is left as it was.
     skipped
         Left as they were, because the other run has none of that name and shape.
     frozen
@@ -33,14 +37,19 @@ class Moved:
     """
 
     moved: tuple[str, ...]
+    widened: tuple[str, ...]
     skipped: tuple[str, ...]
     frozen: tuple[str, ...]
 
     def __str__(self) -> str:
         """One line for people."""
-        skipped = f", {len(self.skipped)} skipped: {_few(self.skipped)}" if self.skipped else ""
-        frozen = f", {len(self.frozen)} of them frozen: {_few(self.frozen)}" if self.frozen else ""
-        return f"{len(self.moved)} weights taken over{frozen}{skipped}"
+        parts = [
+            (self.frozen, "of them frozen"),
+            (self.widened, "of them widened"),
+            (self.skipped, "skipped"),
+        ]
+        told = [f", {len(names)} {what}: {_few(names)}" for names, what in parts if names]
+        return f"{len(self.moved)} weights taken over{''.join(told)}"
 
 
 def take_over_scaling(start: StartSection | None, run: RunFolder) -> None:
@@ -68,7 +77,9 @@ def start_from(start: StartSection, model: keras.Model, run: RunFolder) -> Moved
     start
         Which run, and what is frozen.
     model
-        Built; weights of the same name and shape are taken over.
+        Built; weights of the same name and shape are taken over. When it differs only in kernels
+        that see more channels, as of a network that is shown noise too, these are taken over as
+        well: channels that both see come first.
     run
         The new run.
 
@@ -80,11 +91,7 @@ def start_from(start: StartSection, model: keras.Model, run: RunFolder) -> Moved
     path = RunFolder(Path(start.run), writable=False).require_weights()
     arrays, _ = load_arrays(path)
     theirs = _by_name(arrays)
-    fitting = {
-        v.path: theirs[v.path]
-        for v in model.weights
-        if v.path in theirs and theirs[v.path].shape == tuple(v.shape)
-    }
+    fitting = _fitting(theirs, model)
     if not fitting:
         raise RunFolderError(
             f"{path}: no weight has the name and shape of one of this model. Start from a run of "
@@ -92,10 +99,11 @@ def start_from(start: StartSection, model: keras.Model, run: RunFolder) -> Moved
         )
     for variable in model.weights:
         if variable.path in fitting:
-            variable.assign(fitting[variable.path])
+            variable.assign(_widened(fitting[variable.path], variable))
     frozen = {v.path for v in model.weights} - {v.path for v in trained(model, start.freeze)}
     found = Moved(
         tuple(fitting),
+        tuple(v.path for v in model.weights if fitting.get(v.path, v).shape != tuple(v.shape)),
         tuple(v.path for v in model.weights if v.path not in fitting),
         tuple(name for name in fitting if name in frozen),
     )
@@ -120,6 +128,29 @@ def trained(model: keras.Model, freeze: Sequence[str]) -> list[Any]:
     if not left:
         raise ConfigError("start.freeze leaves nothing to train")
     return left
+
+
+def _fitting(theirs: dict[str, NDArray[Any]], model: keras.Model) -> dict[str, NDArray[Any]]:
+    """Weights of another run that this model can take, by their paths."""
+    known = {v.path: (theirs[v.path], tuple(v.shape)) for v in model.weights if v.path in theirs}
+    same = {path for path, (array, shape) in known.items() if array.shape == shape}
+    wider = {path for path, (array, shape) in known.items() if _sees_more(shape, array.shape)}
+    if len(same) + len(wider) == len(model.weights):
+        same |= wider
+    return {path: array for path, (array, _) in known.items() if path in same}
+
+
+def _sees_more(ours: tuple[int, ...], theirs: tuple[int, ...]) -> bool:
+    """Whether these are shapes of kernels, (..., in, out), of which ours has more that go in."""
+    same = len(ours) == len(theirs) > 1 and (*ours[:-2], ours[-1]) == (*theirs[:-2], theirs[-1])
+    return same and ours[-2] > theirs[-2]
+
+
+def _widened(theirs: NDArray[Any], variable: Any) -> NDArray[Any]:
+    """Weights of another run, with those of the variable for channels that it did not see."""
+    if theirs.shape == tuple(variable.shape):
+        return theirs
+    return np.concatenate([theirs, np.asarray(variable)[..., theirs.shape[-2] :, :]], -2)
 
 
 def _by_name(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

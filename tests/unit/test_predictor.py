@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from hvd_nowcast.config import DataSection, ModelSection, NowcastConfig
-from hvd_nowcast.errors import RunFolderError
+from hvd_nowcast.errors import ConfigError, RunFolderError
 from hvd_nowcast.loader.scaling import LogRainScaling
 from hvd_nowcast.models.nowcast import build_nowcast
 from hvd_nowcast.nowcast import predictor as module
 from hvd_nowcast.nowcast.predictor import Predictor, tile_slices
+from hvd_nowcast.training.run_folder import RunFolder
 
 
 def make_predictor(residual: bool = True, strong_rain: float | None = None) -> Predictor:
@@ -101,6 +102,30 @@ def test_tiles_cover_everything_and_overlap(size: int) -> None:
 def test_wrong_number_of_frames_is_named() -> None:
     with pytest.raises(ValueError, match=r"\(2, y, x\)"):
         make_predictor().forecast(np.zeros((3, 8, 8), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("data", "model"), [({"intensity": 2.0}, {}), ({}, {"advection": True, "strong_rain": 0.5})]
+)
+def test_settings_for_rain_are_refused_for_what_is_none(
+    data: dict[str, float], model: dict[str, float]
+) -> None:
+    config = NowcastConfig(DataSection(shards="none", **data), ModelSection(**model))
+    config.require_fits("rain_rate", "runs/rain")
+    with pytest.raises(ConfigError, match="is for rain_rate, but runs/vil holds vil"):
+        config.require_fits("vil", "runs/vil")
+
+
+def test_a_run_whose_configuration_does_not_fit_makes_no_forecast(tmp_path: Path) -> None:
+    data = DataSection(shards="none", frames_in=2, frames_out=3, crop=16)
+    model = ModelSection(filters=(4,), centre=4, advection=True, strong_rain=0.5)
+    run = RunFolder(tmp_path)
+    run.start(NowcastConfig(data, model))
+    run.best_weights.parent.mkdir(exist_ok=True)
+    run.best_weights.touch()
+    run.write_json("data.json", {"quantity": "vil"})
+    with pytest.raises(ConfigError, match=r"model\.strong_rain is for rain_rate"):
+        Predictor.load(tmp_path)
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from hvd_nowcast.config import (
 )
 from hvd_nowcast.errors import ConfigError, InputError, RunFolderError
 from hvd_nowcast.loader.landcover import LabelledPatches, fit_band_scaling
+from hvd_nowcast.models.nowcast import build_nowcast
 from hvd_nowcast.parallel.communicator import SingleProcess
 from hvd_nowcast.regions.scores import Scorer
 from hvd_nowcast.regions.segment import cut_grid
@@ -34,11 +35,12 @@ from hvd_nowcast.shards.scene_build import build_scene
 from hvd_nowcast.shards.split import parse_split
 from hvd_nowcast.shards.synthetic import synthetic_source
 from hvd_nowcast.training.bench import Bench
-from hvd_nowcast.training.checkpoint import load_arrays
+from hvd_nowcast.training.checkpoint import load_arrays, load_weights
 from hvd_nowcast.training.flood import FloodTask
 from hvd_nowcast.training.loop import TrainingRun
 from hvd_nowcast.training.nowcast import open_nowcast
 from hvd_nowcast.training.run_folder import RunFolder
+from hvd_nowcast.training.start import start_from
 from tests.unit.made_scene import write_scene_file
 from tests.unit.test_flood import make_config as flood_config
 from tests.unit.test_flood import make_shards as make_watershed
@@ -135,6 +137,33 @@ def test_frozen_layers_stay_and_the_others_move(
             np.testing.assert_array_equal(after[name], array)
     if run.read_json("final.json")["best_step"]:
         assert any((after[name] != before[name]).any() for name in before)
+
+
+def test_a_network_that_is_shown_noise_starts_from_one_that_is_not(
+    base: NowcastConfig, first: RunFolder, tmp_path: Path
+) -> None:
+    frames = base.data.frames_in, base.data.frames_out
+    source = build_nowcast(base.model, *frames)
+    load_weights(first.best_weights, source)
+    noisy = build_nowcast(replace(base.model, noise=2), *frames)
+    moved = start_from(StartSection(str(first.path)), noisy, RunFolder(tmp_path))
+    assert not moved.skipped
+    assert moved.widened and all(path.endswith("/kernel") for path in moved.widened)
+    assert "widened" in str(moved)
+    seen = [np.random.default_rng(0).random((1, 32, 32, n), np.float32) for n in (frames[0], 1)]
+    silence = np.zeros((1, 32, 32, 2), np.float32)
+    forecast = noisy([*seen, silence]).numpy()
+    np.testing.assert_allclose(forecast, source(seen).numpy(), atol=1e-6)
+    assert np.abs(noisy([*seen, silence + 1]).numpy() - forecast).max() > 1e-5
+
+
+def test_kernels_are_not_widened_where_more_than_that_differs(
+    base: NowcastConfig, first: RunFolder, tmp_path: Path
+) -> None:
+    other = replace(base.model, noise=2, centre=2 * base.model.centre)
+    model = build_nowcast(other, base.data.frames_in, base.data.frames_out)
+    moved = start_from(StartSection(str(first.path)), model, RunFolder(tmp_path))
+    assert moved.skipped and not moved.widened
 
 
 def test_a_run_that_starts_good_enough_ends_at_once(
