@@ -68,7 +68,7 @@ def _warm_up(place: _Workplace, source: str | None) -> None:
     for batch in place.bench.task.validation_batches(0, 1):
         step.evaluate(batch).numpy()
     place.bench.task.initialise()
-    place.bench.task.polish()
+    place.bench.task.polish(source is not None)
 
 
 def train_model(path: str, name: str) -> dict[str, Any]:

@@ -218,8 +218,8 @@ class FloodTask(SampledTask[FloodSamples]):
             map(self.decoded, self._validation.in_order(held, VALIDATION_BATCH)),
         )
 
-    def polish(self) -> bool:
-        """Weigh the paths of the network after training.
+    def polish(self, started: bool) -> bool:
+        """Weigh the paths of the network after training, see `Task`.
 
         Gradient steps serve all lead times and spoil the linear path for the shortest, so it is
         solved once more for what the rest leaves to it: the mean of both is better than either.
@@ -233,7 +233,7 @@ class FloodTask(SampledTask[FloodSamples]):
             return False
         share, leads = self.network.lead_share, self._data.sizes.steps_out
         # A run that started from another was solved anew just before its few steps.
-        if self._view is not None and self._config.start is None:
+        if self._view is not None and not started:
             path = self.network.tail.get_layer(LINEAR)
             trained = path.get_weights()
             share.assign(np.ones(leads))

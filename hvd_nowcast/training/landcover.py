@@ -99,7 +99,7 @@ class LandcoverTask(SampledTask[LabelledPatches]):
     def initialise(self) -> None:
         """Random weights are as good as any."""
 
-    def polish(self) -> bool:
+    def polish(self, started: bool) -> bool:
         """There is nothing to improve without a gradient."""
         return False
 

@@ -401,7 +401,7 @@ class TrainingRun:
             return
         newest = variable_arrays(self._model)
         facts = load_weights(self._run.best_weights, self._model)
-        if self._task.polish():
+        if self._task.polish(self._config.start is not None):
             save_arrays(self._run.best_weights, variable_arrays(self._model), facts)
         assign_arrays(newest, self._run.best_weights, self._model)
 

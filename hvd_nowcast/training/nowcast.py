@@ -147,7 +147,7 @@ class NowcastTask:
     def initialise(self) -> None:
         """Nothing beyond random weights."""
 
-    def polish(self) -> bool:
+    def polish(self, started: bool) -> bool:
         """There is nothing to improve without a gradient."""
         return False
 

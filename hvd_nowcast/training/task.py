@@ -50,10 +50,15 @@ class Task(Protocol):
     def initialise(self) -> None:
         """Set weights that need no gradient to be found; called once, on the first rank."""
 
-    def polish(self) -> bool:
+    def polish(self, started: bool) -> bool:
         """Improve the best weights, now in the model, without a gradient; whether any changed.
 
         Called once after the last step, on the first rank.
+
+        Parameters
+        ----------
+        started
+            Whether the run started from the weights of another.
         """
 
     def forward(self, batch: Any, training: bool) -> tuple[tf.Tensor, tf.Tensor]:

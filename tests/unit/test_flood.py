@@ -289,7 +289,7 @@ def test_what_was_learnt_is_used_as_far_as_it_helps(shards: Path, run: Path) -> 
         (name,) = (name for name in arrays.files if name.endswith("lead_share/share"))
         assert arrays[name].tolist() == [1.0, 1.0]
     task = FloodTask(parsed(shards, output="quantile"), RunFolder(run, writable=False))
-    assert not task.polish()
+    assert not task.polish(False)
     task.close()
 
 

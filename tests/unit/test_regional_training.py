@@ -15,6 +15,7 @@ import yaml
 
 from hvd_nowcast.cli import main
 from hvd_nowcast.config import (
+    Config,
     NowcastConfig,
     RegionSection,
     StartSection,
@@ -83,7 +84,7 @@ def bench(base: NowcastConfig, first: RunFolder) -> Iterator[Bench]:
     made.task.close()
 
 
-def train(config: NowcastConfig, run: RunFolder, bench: Bench | None = None) -> dict[str, Any]:
+def train(config: Config, run: RunFolder, bench: Bench | None = None) -> dict[str, Any]:
     run.start(config)
     return TrainingRun(config, run, SingleProcess(), bench).run()
 
@@ -204,6 +205,26 @@ def test_a_gauge_is_a_region_of_a_watershed(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no gauge nowhere"):
         FloodTask(config_from_dict(tree, "test"), run)  # type: ignore[arg-type]
     task.close()
+
+
+def test_a_river_that_learns_from_another_ends_the_same_on_a_bench(tmp_path: Path) -> None:
+    shards = make_watershed(tmp_path)
+    source, on_bench, alone = (RunFolder(tmp_path / name) for name in ("source", "bench", "alone"))
+    config = config_from_dict(flood_config(shards), "test")
+    train(config, source)
+    bench = Bench(config, source, SingleProcess())
+    learning = replace(
+        config,
+        start=StartSection(str(source.path)),
+        training=replace(config.training, steps=60, validate_every=1, patience=None),
+    )
+    final = train(learning, on_bench, bench)
+    assert final["best_step"] > 0
+    bench.task.close()
+    train(learning, alone)
+    # The best weights, which are polished after the last step, and not as those from scratch are.
+    for name, array in load_arrays(alone.best_weights)[0].items():
+        np.testing.assert_array_equal(load_arrays(on_bench.best_weights)[0][name], array)
 
 
 def empty_corner(dataset: netCDF4.Dataset) -> None:
