@@ -62,8 +62,9 @@ class Bench:
         ConfigError
             When that run needs another network, optimiser or step.
         """
+        # No new seed: nothing draws from it after the weights, and TensorFlow would forget the
+        # graphs that it has optimised, which takes longer than a model that starts good enough.
         self._require_same_network(config)
-        set_seed(config.training.seed)
         if not run.has("scaler.json"):
             run.write_json("scaler.json", self._first.read_json("scaler.json"))
         keep_data_facts(self._first.read_json("data.json"), run)
