@@ -22,6 +22,7 @@ from hvd_nowcast.loader.flood import (
     WatershedSamples,
     fit_flow_scaling,
 )
+from hvd_nowcast.loader.frame_cache import CACHE_BYTES, FrameCache
 from hvd_nowcast.loader.pipeline import WindowReader
 from hvd_nowcast.models.flood import LINEAR, ContributionMaps, FloodSizes, build_flood
 from hvd_nowcast.parallel.branches import Branches, at_least_one
@@ -62,6 +63,7 @@ class FloodData:
         self.folder = folder or Path(data.shards)
         self.manifest = Manifest.load(self.folder)
         self.pool = ReaderPool(self.folder)
+        self._frames = FrameCache(self.pool, self.manifest, CACHE_BYTES)
         watershed = load_watershed(self.folder, self.manifest)
         if run.has("scaler.json"):
             self.scaling = run.read_as("scaler.json", FlowScaling)
@@ -110,7 +112,7 @@ class FloodData:
             )
         if region is not None and region.periods and split == "train":
             index = index.within(region.periods)
-        reader = WindowReader(index, self.pool)
+        reader = WindowReader(index, self._frames)
         shape = self.manifest.grid.shape
         gauges = None if region is None else [self._gauge_of(region)]
         batches = FloodSamples(self.samples, reader, self.manifest.packing, shape, gauges)
