@@ -216,7 +216,7 @@ def test_a_river_that_learns_from_another_ends_the_same_on_a_bench(tmp_path: Pat
     learning = replace(
         config,
         start=StartSection(str(source.path)),
-        training=replace(config.training, steps=60, validate_every=1, patience=None),
+        training=replace(config.training, steps=12, validate_every=1),
     )
     final = train(learning, on_bench, bench)
     assert final["best_step"] > 0
