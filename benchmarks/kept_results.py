@@ -71,7 +71,7 @@ def cover(name: str, metric: str, found: Scores) -> Figure:
     return Figure(title, value, value, value, at_least=1.0)
 
 
-def transfer(name: str, reason: str, found: Scores) -> list[Figure]:
+def transfer(name: str, found: Scores) -> list[Figure]:
     """Of the schemes that keep the skill of scratch, else of all, the one that is the fastest."""
     learnt = [one for one in found["schemes"] if one["processor"]["faster"]]
     skilled = [one for one in learnt if one["skill_ratio"] >= SKILL]
@@ -80,13 +80,12 @@ def transfer(name: str, reason: str, found: Scores) -> list[Figure]:
     whole, skill = best["processor"]["total_faster"], best["skill_ratio"]
     title = f"{name}, scheme `{best['scheme']}`:"
     return [
-        Figure(f"{title} times faster per model", middle, low, high, FASTER_EACH, reason=reason),
-        Figure(f"{title} times faster in all", whole, whole, whole, FASTER_ALL, reason=reason),
+        Figure(f"{title} times faster per model", middle, low, high, FASTER_EACH),
+        Figure(f"{title} times faster in all", whole, whole, whole, FASTER_ALL),
         Figure(f"{title} {found['skill']} of scratch", skill, skill, skill, SKILL),
     ]
 
 
-BASINS_REASON = "287 days are soon learnt from scratch"
 Reader = Callable[[Scores], "Figure | list[Figure]"]
 # Folder in runs/, the command that makes it, and what is read from it.
 KEPT: tuple[tuple[str, str, tuple[Reader, ...]], ...] = (
@@ -129,17 +128,17 @@ KEPT: tuple[tuple[str, str, tuple[Reader, ...]], ...] = (
     (
         "regions_dwd",
         "regions evaluate configs/regions_dwd.yaml",
-        (partial(transfer, "regions of DWD radar", ""),),
+        (partial(transfer, "regions of DWD radar"),),
     ),
     (
         "regions_raleigh",
         "regions evaluate configs/regions_raleigh.yaml",
-        (partial(transfer, "blocks of Raleigh", ""),),
+        (partial(transfer, "blocks of Raleigh"),),
     ),
     (
         "regions_delaware",
         "regions evaluate configs/regions_delaware.yaml",
-        (partial(transfer, "basins of the Delaware", BASINS_REASON),),
+        (partial(transfer, "basins of the Delaware"),),
     ),
 )
 
