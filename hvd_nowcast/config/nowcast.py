@@ -310,5 +310,5 @@ class NowcastConfig(Sections):
         for setting, is_used in of_rain.items():
             require(
                 quantity == "rain_rate" or not is_used,
-                f"{setting} is for rain_rate, but {where} holds {quantity}",
+                f"{setting} is for rain_rate, but {where} holds {quantity}: leave it out",
             )

@@ -62,13 +62,13 @@ class Bench:
         ConfigError
             When that run needs another network, optimiser or step.
         """
-        # No new seed: nothing draws from it after the weights, and TensorFlow would forget the
-        # graphs that it has optimised, which takes longer than a model that starts good enough.
         self._require_same_network(config)
         if not run.has("scaler.json"):
             run.write_json("scaler.json", self._first.read_json("scaler.json"))
         keep_data_facts(self._first.read_json("data.json"), run)
         self.task.turn_to(config.region)
+        # No `set_seed`: nothing draws from it once there are weights, and TensorFlow would forget
+        # its optimised graphs. To optimise them again takes longer than some models train.
         for variable, value in zip(self._variables, self._new, strict=True):
             variable.assign(value)
 

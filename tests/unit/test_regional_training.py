@@ -223,8 +223,9 @@ def test_a_river_that_learns_from_another_ends_the_same_on_a_bench(tmp_path: Pat
     bench.task.close()
     train(learning, alone)
     # The best weights, which are polished after the last step, and not as those from scratch are.
-    for name, array in load_arrays(alone.best_weights)[0].items():
-        np.testing.assert_array_equal(load_arrays(on_bench.best_weights)[0][name], array)
+    found, wanted = (load_arrays(run.best_weights)[0] for run in (on_bench, alone))
+    for name, array in wanted.items():
+        np.testing.assert_array_equal(found[name], array)
 
 
 def empty_corner(dataset: netCDF4.Dataset) -> None:
