@@ -81,7 +81,7 @@ def float_mb(windows: int) -> float:
 def time_loader(reader, batches, windows: list[int]) -> float:
     started = time.perf_counter()
     for batch in batches.evaluation(reader, windows, BATCH):
-        assert batch.shape[1] == FRAMES_IN + FRAMES_OUT
+        assert batch.codes.shape[1] == FRAMES_IN + FRAMES_OUT
     return float_mb(len(windows)) / (time.perf_counter() - started)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 from common import BATCH, LEARNING_RATE, pin, random_codes, serve, timed
-from ours import DECODER, build, our_step
+from ours import build, decoded, our_step
 
 from hvd_nowcast.parallel.communicator import Communicator, SingleProcess
 from hvd_nowcast.parallel.startup import connect
@@ -36,10 +36,11 @@ def hand_written(codes: tf.Tensor) -> Callable[[], object]:
 
     @tf.function(jit_compile=False)
     def step(codes: tf.Tensor) -> tf.Tensor:
-        batch = DECODER(codes)
+        batch = decoded(codes)
         with tf.GradientTape() as tape:
             forecast = model([batch.inputs, batch.valid_inputs], training=True)
-            loss = tf.reduce_mean(tf.square(forecast - batch.target))
+            error = tf.reduce_sum(batch.weight * tf.square(forecast - batch.target))
+            loss = error / tf.reduce_sum(batch.weight)
         gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
         gradients = hvd.grouped_allreduce(gradients, op=hvd.Average, name="hand")
         optimiser.apply(gradients, model.trainable_variables)

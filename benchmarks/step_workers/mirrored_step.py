@@ -30,7 +30,7 @@ def main() -> None:
     import keras
 
     from hvd_nowcast.config import ModelSection
-    from hvd_nowcast.loader.pipeline import BatchDecoder
+    from hvd_nowcast.loader.pipeline import BatchDecoder, StoredBatch
     from hvd_nowcast.loader.scaling import LogRainScaling
     from hvd_nowcast.models.nowcast import build_nowcast
     from hvd_nowcast.shards.schema import RAIN_PACKING
@@ -44,10 +44,12 @@ def main() -> None:
     decode = BatchDecoder(RAIN_PACKING, LogRainScaling(2.5), FRAMES_IN, FRAMES_OUT)
 
     def replica_step(codes: tf.Tensor) -> tf.Tensor:
-        batch = decode(codes)
+        batch = decode(StoredBatch(codes, tf.ones(tf.shape(codes)[:1])))
         with tf.GradientTape() as tape:
             forecast = model([batch.inputs, batch.valid_inputs], training=True)
-            loss = tf.reduce_mean(tf.square(forecast - batch.target)) / 2
+            error = tf.reduce_sum(batch.weight * tf.square(forecast - batch.target))
+            # Gradients of the two are added up.
+            loss = error / tf.reduce_sum(batch.weight) / 2
         gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
         optimiser.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         return loss

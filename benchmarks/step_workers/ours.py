@@ -7,7 +7,7 @@ import tensorflow as tf
 from common import CENTRE, FILTERS, FRAMES_IN, FRAMES_OUT, LEARNING_RATE, SIDE
 
 from hvd_nowcast.config import LossSection, ModelSection, OptimiserSection
-from hvd_nowcast.loader.pipeline import BatchDecoder
+from hvd_nowcast.loader.pipeline import Batch, BatchDecoder, StoredBatch
 from hvd_nowcast.loader.scaling import LogRainScaling
 from hvd_nowcast.models.nowcast import build_nowcast
 from hvd_nowcast.parallel.communicator import Communicator
@@ -17,7 +17,12 @@ from hvd_nowcast.training.optimiser import build_optimiser
 from hvd_nowcast.training.step import TrainingStep
 
 SCALING = LogRainScaling(2.5)
-DECODER = BatchDecoder(RAIN_PACKING, SCALING, FRAMES_IN, FRAMES_OUT)
+_DECODER = BatchDecoder(RAIN_PACKING, SCALING, FRAMES_IN, FRAMES_OUT)
+
+
+def decoded(codes: tf.Tensor) -> Batch:
+    """Scaled frames of stored codes (b, t, y, x)."""
+    return _DECODER(StoredBatch(codes, tf.ones(tf.shape(codes)[:1])))
 
 
 def build() -> keras.Model:
@@ -28,7 +33,7 @@ def build() -> keras.Model:
 
 
 class Nowcast:
-    """Mean square error of the network, as every contender has it."""
+    """Mean square error over pixels that are not missing, as every contender has it."""
 
     branches = None
 
@@ -38,7 +43,7 @@ class Nowcast:
         self._loss = NowcastLoss(LossSection(error="mse", rain_weight=0.0), SCALING)
 
     def forward(self, codes: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        batch = DECODER(codes)
+        batch = decoded(codes)
         forecast = self.model([batch.inputs, batch.valid_inputs], training=training)
         loss_sum = self._loss(forecast, batch.target, batch.weight)
         return loss_sum / self.planned_targets, tf.reduce_sum(batch.weight) / self.planned_targets

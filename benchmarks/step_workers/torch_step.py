@@ -20,6 +20,8 @@ from common import (
 )
 from torch import nn
 
+MISSING = 65535
+
 
 class DoubleConvolution(nn.Sequential):
     def __init__(self, channels: int, filters: int) -> None:
@@ -73,13 +75,15 @@ def main() -> None:
     model = nn.parallel.DistributedDataParallel(network)
     optimiser = torch.optim.Adam(model.parameters(), LEARNING_RATE)
     codes = torch.from_numpy(random_codes(rank).astype("int32"))
-    table = torch.log1p(0.01 * torch.arange(65536) / 0.1) / 2.5
 
     def step() -> float:
         optimiser.zero_grad(set_to_none=True)
-        inputs, target = table[codes].split([FRAMES_IN, FRAMES_OUT], 1)
-        inputs, target = (part.to(memory_format=memory) for part in (inputs, target))
-        loss = nn.functional.mse_loss(model(inputs), target)
+        known = (codes < MISSING).float()
+        frames = torch.log(known * codes * (0.01 / 0.1) + 1.0) / 2.5
+        parts = (part.split([FRAMES_IN, FRAMES_OUT], 1) for part in (frames, known))
+        (inputs, target), (_, weight) = parts
+        inputs, target, weight = (x.to(memory_format=memory) for x in (inputs, target, weight))
+        loss = (weight * (model(inputs) - target) ** 2).sum() / weight.sum()
         loss.backward()
         optimiser.step()
         return loss.item()

@@ -10,11 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from hvd_nowcast.config import DataSection
-from hvd_nowcast.loader.resampling import CodeResampler, largest_value
+from hvd_nowcast.loader.resampling import CodeResampler
 from hvd_nowcast.shards.schema import Codes, Packing
-
-# Intensities between 1 and the largest; a table of codes is kept for each.
-INTENSITY_STEPS = 16
 
 
 class Augmentation:
@@ -30,8 +27,6 @@ class Augmentation:
 
     def __init__(self, section: DataSection, packing: Packing) -> None:
         self._crop, self._zoom, self._intensity = section.crop, section.zoom, section.intensity
-        self._packing = packing
-        self._recodings: dict[int, Codes] = {}
         self._resample = CodeResampler(packing, packing)
 
     def side(self, generator: np.random.Generator) -> int | None:
@@ -40,24 +35,16 @@ class Augmentation:
             return self._crop
         return round(self._crop * _factor(generator, self._zoom))
 
-    def __call__(self, codes: Codes, side: int | None, generator: np.random.Generator) -> Codes:
+    def to_crop(self, codes: Codes, side: int | None) -> Codes:
         """A sample (t, y, x) cut from a square of some side, brought to the crop."""
-        if self._crop is not None and side is not None and side != self._crop:
-            rows, columns = (max(1, round(size * self._crop / side)) for size in codes.shape[1:])
-            codes = self._resample(codes, (rows, columns))
-        if self._intensity == 1:
+        if self._crop is None or side is None or side == self._crop:
             return codes
-        recoding = self._recoding(int(generator.integers(-INTENSITY_STEPS, INTENSITY_STEPS + 1)))
-        # Every code is in the table: wrapping never happens, and is the fastest of the modes.
-        return recoding.take(codes, mode="wrap")
+        rows, columns = (max(1, round(size * self._crop / side)) for size in codes.shape[1:])
+        return self._resample(codes, (rows, columns))
 
-    def _recoding(self, step: int) -> Codes:
-        """Code of each code's rain times a factor; the factors are evenly spaced in logarithm."""
-        if step not in self._recodings:
-            factor = np.float32(self._intensity ** (step / INTENSITY_STEPS))
-            stronger = np.minimum(factor * self._packing.table(), largest_value(self._packing))
-            self._recodings[step] = self._packing.encode(stronger)
-        return self._recodings[step]
+    def intensity(self, generator: np.random.Generator) -> float:
+        """What the rain of a sample is multiplied by."""
+        return 1.0 if self._intensity == 1 else _factor(generator, self._intensity)
 
 
 def _factor(generator: np.random.Generator, most: float) -> float:

@@ -1,4 +1,4 @@
-"""The newest frame of a window moved on, in stored codes: what `extrapolate` gives, in less time.
+"""The newest frame of a window moved on, in stored codes: what `extrapolate` gives, rounded.
 
 A training asks for it with every sample, on the core that it trains on.
 """
@@ -11,32 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvd_nowcast.loader.motion import (
-    ALL_KNOWN,
     MOTION_FRAMES,
-    Floats,
     FlowCache,
     MotionField,
     Part,
     estimate_motion,
-    extrapolate,
+    find_source,
     grey_levels,
-    opencv,
-    pixels,
-    surroundings,
+    move,
     take_part,
 )
 from hvd_nowcast.shards.schema import Codes, Packing
 
 # Motion that is kept for samples of the same window, in bytes.
 MOTION_BYTES = 16 << 20
-# Pixels that are moved in one call: each call costs, and much at once is much memory.
-MOVED_PIXELS = 1 << 18
-# OpenCV interpolates an image of two layers at so many places along the side of a pixel, one of a
-# single layer anywhere. Between whole numbers below the limit, both are exact at those places.
-PLACES_PER_PIXEL = 32
-EXACT_CODES = (1 << 24) // PLACES_PER_PIXEL**2
-
-Bools = NDArray[np.bool_]
 
 
 class CodeExtrapolation:
@@ -72,14 +60,11 @@ class CodeExtrapolation:
             Which it is, so that the motion is sought once for all samples of it.
         """
         motion = self._motion(codes, window).on(part)
-        newest, cut = codes[self._frames_in - 1], take_part(codes, part)
-        if part is not None:
-            near, part = surroundings(part)
-            newest = newest[near]
+        cut = take_part(codes, part)
         sample = np.empty((len(codes) + self._leads, *cut.shape[1:]), codes.dtype)
         seen, come = self._frames_in, self._frames_in + self._leads
         sample[:seen], sample[come:] = cut[:seen], cut[seen:]
-        move_codes(newest, self._fill, motion, part, sample[seen:come])
+        move_codes(codes[seen - 1], self._fill, motion, part, sample[seen:come])
         return sample
 
     def _motion(self, codes: Codes, window: Hashable) -> MotionField:
@@ -110,55 +95,11 @@ def move_codes(
     moved
         Filled in, shape (leads, rows, columns).
     """
+    source = find_source(newest.shape, motion, len(moved), part)
+    newest = newest[source.near]
     known = newest != fill
     values = newest * known.astype(np.float32)
-    if values.max() >= EXACT_CODES:
-        values[~known] = np.nan
-        found = extrapolate(values, motion, len(moved), part)
-        moved[:] = np.where(np.isnan(found), fill, np.rint(np.nan_to_num(found)))
-        return
-    together = max(1, MOVED_PIXELS // motion[0].size)
-    all_known = _all_known(known, motion, len(moved), part)
-    weights = known.astype(np.float32)
-    for first in range(0, len(moved), together):
-        some = moved[first : first + together]
-        places = _places(newest.shape, motion, part, np.arange(len(some)) + first + 1)
-        found = _interpolated(values, places)
-        some[:] = np.rint(found, out=found)
-        if not all_known:
-            some[_interpolated(weights, places) < ALL_KNOWN] = fill
-
-
-def _places(
-    shape: tuple[int, ...], motion: NDArray[np.float32], part: Part | None, leads: NDArray[np.int64]
-) -> tuple[Floats, Floats]:
-    """Columns and rows from which the rain comes, shapes (leads, rows, columns)."""
-    y, x = pixels(shape, part)
-    steps = (PLACES_PER_PIXEL * leads.astype(np.float32))[:, None, None]
-    places = steps * motion[0], steps * motion[1]
-    for pixel, place in zip((x, y[:, None]), places, strict=True):
-        # In one array, and as a product: each new array and each division would take its time.
-        np.subtract(PLACES_PER_PIXEL * pixel, place, out=place)
-        np.rint(place, out=place)
-        np.multiply(place, np.float32(1 / PLACES_PER_PIXEL), out=place)
-    return places
-
-
-def _interpolated(image: Floats, places: tuple[Floats, Floats]) -> Floats:
-    """An image at some places, 0 outside."""
-    cv2 = opencv()
-    x, y = (side.reshape(-1, side.shape[-1]) for side in places)
-    found = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    return found.reshape(places[0].shape)
-
-
-def _all_known(known: Bools, motion: NDArray[np.float32], leads: int, part: Part | None) -> bool:
-    """Whether all around the places from which the rain comes is known; a quick look."""
-    box = []
-    for pixel, side, size in zip(pixels(known.shape, part), motion[::-1], known.shape, strict=True):
-        first = pixel[0] - leads * max(side.max(), 0) - 1
-        last = pixel[-1] - leads * min(side.min(), 0) + 1
-        if first < 0 or last > size - 1:
-            return False
-        box.append(slice(int(first), int(last) + 2))
-    return bool(known[box[0], box[1]].all())
+    for some, found, unknown in move(values, known, source, motion, len(moved)):
+        moved[some] = np.rint(found, out=found)
+        if unknown is not None:
+            moved[some][unknown] = fill

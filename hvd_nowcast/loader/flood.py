@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from hvd_nowcast.hydrology.watershed import Watershed
 from hvd_nowcast.loader.batches import NumberedSamples, Shape
-from hvd_nowcast.loader.decoding import CodeTable, valid_pixels
+from hvd_nowcast.loader.decoding import Decoder
 from hvd_nowcast.loader.pipeline import WindowReader
+from hvd_nowcast.loader.scaling import LinearScaling
 from hvd_nowcast.shards.index import WindowIndex
 from hvd_nowcast.shards.manifest import Manifest
 from hvd_nowcast.shards.reader import ReaderPool
@@ -321,16 +322,14 @@ class RainDecoder:
         steps_in: int,
         future_rain: bool,
     ) -> None:
-        self._table = CodeTable(packing.table() / rain)
+        self._decode = Decoder(packing, LinearScaling(rain))
         self._weight = weight
         self._steps_in = steps_in
         self._future_rain = future_rain
 
     def __call__(self, codes: tf.Tensor, gauge: tf.Tensor) -> tf.Tensor:
         """Codes (b, t, y, x) and gauge (b,) to rain (b, t, y, x)."""
-        frames = self._table(codes)
-        valid = valid_pixels(frames)
-        rain = tf.nn.relu(frames)
+        rain, valid = self._decode(codes)
         share = tf.gather(tf.constant(self._weight), gauge)[:, None] * valid
         mean = tf.math.divide_no_nan(
             tf.reduce_sum(share * rain, (2, 3), True), tf.reduce_sum(share, (2, 3), True)

@@ -57,15 +57,20 @@ class FrameCache:
         kept = self._kept[file]
         if not 0 <= start < stop <= len(kept):
             return self._frames.read_codes(file, start, stop)
-        codes = np.empty((stop - start, *self._shape), self._dtype)
         # As they are now: another thread may keep some of them meanwhile.
-        now = kept[start:stop].copy()
-        for first, end in _runs(now):
-            run = codes[first:end]
-            place = self._bytes * (self._first[file] + start + first)
-            if not (now[first] and self._scratch.read(run, place)):
-                run[:] = self._decompressed(file, start + first, start + end)
-                kept[start + first : start + end] = self._scratch.keep(run, place) is not None
+        runs = list(_runs(kept[start:stop].copy()))
+        parts = [self._run(file, start + first, start + end, now) for first, end, now in runs]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _run(self, file: str, start: int, stop: int, kept: bool) -> Codes:
+        """Frames that are all kept, or all not."""
+        place = self._bytes * (self._first[file] + start)
+        if kept:
+            codes = self._scratch.read(place, (stop - start, *self._shape), self._dtype)
+            if codes is not None:
+                return codes
+        codes = self._decompressed(file, start, stop)
+        self._kept[file][start:stop] = self._scratch.keep(codes, place) is not None
         return codes
 
     def _decompressed(self, file: str, start: int, stop: int) -> Codes:
@@ -77,10 +82,10 @@ class FrameCache:
                 f"{self._dtype} frames of {self._shape}",
                 REBUILD,
             )
-        return codes
+        return np.ascontiguousarray(codes)
 
 
-def _runs(kept: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-    """First and behind the last of frames that are all kept, or all not."""
-    edges = np.flatnonzero(kept[1:] != kept[:-1]) + 1
-    return pairwise([0, *edges.tolist(), len(kept)])
+def _runs(kept: NDArray[np.bool_]) -> Iterator[tuple[int, int, bool]]:
+    """First and behind the last of frames that are all kept, or all not, and which of both."""
+    edges = [0, *(np.flatnonzero(kept[1:] != kept[:-1]) + 1).tolist(), len(kept)]
+    return ((first, end, bool(kept[first])) for first, end in pairwise(edges))

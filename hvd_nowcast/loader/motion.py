@@ -8,11 +8,11 @@ so that a training can afford it for every sample.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,13 +32,13 @@ DRY_WEIGHT = 1e-3
 CELL = 8
 # Motion between two frames that is kept, see `ScratchFile`.
 FLOW_BYTES = 256 << 20
-# Pixels of a large frame around a part that are looked at: rain from farther away does not come in
-# an hour.
-MARGIN = 144
+# Pixels that are moved in one call: each call costs, and much at once is much memory.
+MOVED_PIXELS = 1 << 18
 # Weights of the four pixels around a place, from which it is all known.
 ALL_KNOWN = 0.999
 
 Floats = NDArray[np.floating[Any]]
+Bools = NDArray[np.bool_]
 Image = NDArray[np.uint8]
 Part = tuple[slice, slice]
 
@@ -46,16 +46,6 @@ Part = tuple[slice, slice]
 def take_part(codes: Codes, part: Part | None) -> Codes:
     """Rows and columns of a window, shape (t, y, x), or all of it."""
     return codes if part is None else codes[:, part[0], part[1]]
-
-
-def surroundings(part: Part) -> tuple[Part, Part]:
-    """A part of a frame with a margin around it, and where the part lies in that."""
-    wide = [slice(max(0, side.start - MARGIN), side.stop + MARGIN) for side in part]
-    inside = [
-        slice(side.start - around.start, side.stop - around.start)
-        for side, around in zip(part, wide, strict=True)
-    ]
-    return (wide[0], wide[1]), (inside[0], inside[1])
 
 
 def grey_levels(values: Floats, wet_threshold: float) -> NDArray[np.uint8]:
@@ -92,7 +82,7 @@ class MotionField:
     def on(self, part: Part | None = None) -> NDArray[np.float32]:
         """Motion of each pixel of a part, or of all, shape (2, y, x)."""
         cv2 = opencv()
-        y, x = pixels(self.shape, part)
+        y, x = pixels(part or whole(self.shape))
         rows, columns = self.cells.shape[1:]
         places = np.meshgrid(
             (x + 0.5) * np.float32(columns / self.shape[1]) - 0.5,
@@ -126,9 +116,10 @@ class FlowCache:
     def __call__(self, before: Image, after: Image) -> NDArray[np.float32]:
         """Flow between two images of one shape, see `search_flow`."""
         key = after.shape, blake2b(before.data).digest(), blake2b(after.data).digest()
-        flow = np.empty((*after.shape, 2), np.float32)
-        if key in self._places and self._scratch.read(flow, self._places[key]):
-            return flow
+        if key in self._places:
+            kept = self._scratch.read(self._places[key], (*after.shape, 2), np.float32)
+            if kept is not None:
+                return kept
         flow = search_flow(before, after)
         place = self._scratch.keep(flow)
         if place is not None:
@@ -197,25 +188,140 @@ def extrapolate(
     numpy.ndarray
         Shape (leads, rows, columns).
     """
-    cv2 = opencv()
-    y, x = pixels(frame.shape, part)
-    y = y[:, None]
-    right, down = motion
-    # NaN would spread to neighbours that have no weight.
-    values = np.dstack([np.nan_to_num(frame), np.isfinite(frame)]).astype(np.float32)
-    way = {"interpolation": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_CONSTANT}
-    moved = np.empty((leads, *right.shape), np.float32)
-    for lead in range(1, leads + 1):
-        value, known = cv2.split(cv2.remap(values, x - lead * right, y - lead * down, **way))
-        moved[lead - 1] = np.where(known < ALL_KNOWN, np.nan, value)
+    source = find_source(frame.shape, motion, leads, part)
+    frame = frame[source.near]
+    known = np.isfinite(frame)
+    values = np.where(known, frame, 0).astype(np.float32)
+    moved = np.empty((leads, *motion.shape[1:]), np.float32)
+    for some, found, unknown in move(values, known, source, motion, leads):
+        moved[some] = found
+        if unknown is not None:
+            moved[some][unknown] = np.nan
     return moved
 
 
-def pixels(
-    shape: tuple[int, ...], part: Part | None
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+class Source(NamedTuple):
+    """Where the rain of a part of a frame comes from.
+
+    Attributes
+    ----------
+    near
+        Rows and columns of the frame, all that is needed and little more.
+    part
+        The part, counted from the first row and column of these.
+    inside
+        Whether no rain comes from outside the frame.
+    """
+
+    near: Part
+    part: Part
+    inside: bool
+
+
+def find_source(
+    shape: tuple[int, ...], motion: NDArray[np.float32], leads: int, part: Part | None
+) -> Source:
+    """Where rain comes from.
+
+    Parameters
+    ----------
+    shape
+        Rows and columns of the frame.
+    motion, leads, part
+        See `extrapolate`.
+    """
+    part = part or whole(shape)
+    near, inner, inside = [], [], True
+    for wanted, side, size in zip(part, motion[::-1], shape, strict=True):
+        # A pixel more on both sides, from which is interpolated.
+        first = wanted.start - int(leads * max(side.max(), 0)) - 2
+        end = wanted.stop - int(leads * min(side.min(), 0)) + 2
+        inside &= first >= 0 and end <= size
+        first, end = max(first, 0), min(end, size)
+        near.append(slice(first, end))
+        inner.append(slice(wanted.start - first, wanted.stop - first))
+    return Source((near[0], near[1]), (inner[0], inner[1]), inside)
+
+
+def move(
+    values: NDArray[np.float32],
+    known: Bools,
+    source: Source,
+    motion: NDArray[np.float32],
+    leads: int,
+) -> Iterator[tuple[slice, NDArray[np.float32], Bools | None]]:
+    """Move a frame on, a few lead times after the other: memory does not grow with their number.
+
+    Parameters
+    ----------
+    values, known
+        What the newest frame has near the part, 0 where missing, and whether there is a value.
+    source
+        Where that lies.
+    motion, leads
+        See `extrapolate`.
+
+    Yields
+    ------
+    slice
+        Some of the lead times.
+    numpy.ndarray
+        The frame moved on to them, shape (some, rows, columns).
+    numpy.ndarray or None
+        Where it is not known, of the same shape; None when it is known everywhere.
+    """
+    complete, weights = bool(known.all()), known.astype(np.float32)
+    for some in _pieces(leads, max(1, MOVED_PIXELS // motion[0].size)):
+        places = _places(source.part, motion, some)
+        unknown = None
+        if not complete:
+            unknown = _interpolated(weights, places) < ALL_KNOWN
+        elif not source.inside:
+            unknown = _outside(places, known.shape)
+        yield some, _interpolated(values, places), unknown
+
+
+def _pieces(count: int, most: int) -> Iterator[slice]:
+    return (slice(first, min(first + most, count)) for first in range(0, count, most))
+
+
+def _places(part: Part, motion: NDArray[np.float32], some: slice) -> tuple[Floats, Floats]:
+    """Columns and rows from which the rain comes, shapes (leads, rows, columns)."""
+    y, x = pixels(part)
+    frames = np.arange(some.start + 1, some.stop + 1, dtype=np.float32)[:, None, None]
+    places = frames * motion[0], frames * motion[1]
+    for pixel, place in zip((x, y[:, None]), places, strict=True):
+        np.subtract(pixel, place, out=place)
+    return places
+
+
+def _outside(places: tuple[Floats, Floats], shape: tuple[int, ...]) -> Bools:
+    """Where places lie outside a complete frame, in a third of the time of its weights."""
+    cv2, slack = opencv(), 1.0 - ALL_KNOWN
+    inside = [
+        cv2.inRange(side.reshape(-1, side.shape[-1]), -slack, size - 1 + slack)
+        for side, size in zip(places, shape[::-1], strict=True)
+    ]
+    return (inside[0] & inside[1]).reshape(places[0].shape) == 0
+
+
+def _interpolated(image: NDArray[np.float32], places: tuple[Floats, Floats]) -> Floats:
+    """An image at some places, 0 outside."""
+    cv2 = opencv()
+    x, y = (side.reshape(-1, side.shape[-1]) for side in places)
+    # Of one layer: an image of two is interpolated at every 32nd part of a pixel only.
+    found = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    return found.reshape(places[0].shape)
+
+
+def whole(shape: tuple[int, ...]) -> Part:
+    """All rows and columns."""
+    return slice(0, shape[0]), slice(0, shape[1])
+
+
+def pixels(part: Part) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Row numbers and column numbers of a part."""
-    rows, columns = part or (slice(0, shape[0]), slice(0, shape[1]))
+    rows, columns = part
     return (
         np.arange(rows.start, rows.stop, dtype=np.float32),
         np.arange(columns.start, columns.stop, dtype=np.float32),

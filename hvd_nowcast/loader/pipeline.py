@@ -17,14 +17,16 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from hvd_nowcast.config import DataSection
+from hvd_nowcast.errors import MissingDependencyError
 from hvd_nowcast.loader.assignment import SampleOrder
 from hvd_nowcast.loader.augmentation import Augmentation
 from hvd_nowcast.loader.code_extrapolation import CodeExtrapolation
-from hvd_nowcast.loader.decoding import CodeTable, look_up, valid_pixels
+from hvd_nowcast.loader.decoding import Decoder, look_up
 from hvd_nowcast.loader.motion import Part, take_part
 from hvd_nowcast.loader.noise import correlated_noise, noise_codes, noise_table
 from hvd_nowcast.loader.read_ahead import read_ahead
-from hvd_nowcast.loader.scaling import Scaling, scaled_table
+from hvd_nowcast.loader.scaling import Scaling
+from hvd_nowcast.optional import import_opencv
 from hvd_nowcast.shards.index import JointIndex, WindowIndex
 from hvd_nowcast.shards.reader import CodeReader
 from hvd_nowcast.shards.schema import Codes, Packing
@@ -40,12 +42,29 @@ IsWet = Callable[[Codes], NDArray[np.bool_]]
 CROP_CANDIDATES = 4
 # Members of an ensemble that a training compares: the fewest that a spread can be told from.
 TRAINING_MEMBERS = 2
+# From (b, t, y, x).
+CHANNELS_LAST = (0, 2, 3, 1)
 # Share of wet pixels from which more rain makes a sample no more worth drawing.
 WIDESPREAD = 0.2
 
 
+class StoredBatch(NamedTuple):
+    """What one step is given: windows as they are stored.
+
+    Attributes
+    ----------
+    codes
+        Frames to see, moved frames, frames to come and noise, uint8 or uint16, shape (b, t, y, x).
+    intensity
+        What the rain of each sample is multiplied by, float32, shape (b,).
+    """
+
+    codes: tf.Tensor
+    intensity: tf.Tensor
+
+
 class Batch(NamedTuple):
-    """What one step is given, all float32.
+    """What model and loss are given, all float32.
 
     Attributes
     ----------
@@ -156,9 +175,25 @@ def cut_sample(
     codes = take(codes, part)
     if flips:
         turn = int(generator.integers(8 if codes.shape[1] == codes.shape[2] else 4))
-        codes = codes[:, :: -1 if turn & 1 else 1, :: -1 if turn & 2 else 1]
-        codes = codes.swapaxes(1, 2) if turn & 4 else codes
+        codes = turn_frames(codes, turn)
     return codes
+
+
+def turn_frames(codes: Codes, turn: int) -> Codes:
+    """Frames in one of eight positions: 1 mirrors rows, 2 columns, 4 exchanges both after that."""
+    columns = codes.shape[2]
+    codes = codes[:, :: -1 if turn & 1 else 1]
+    try:
+        cv2 = import_opencv("fast flips need OpenCV")
+    except MissingDependencyError:
+        codes = codes[..., :: -1 if turn & 2 else 1]
+        return codes.swapaxes(1, 2) if turn & 4 else codes
+    # NumPy takes several times as long to copy lines backwards or across.
+    lines = codes.reshape(-1, columns)
+    lines = cv2.flip(lines, 1) if turn & 2 else lines
+    if turn & 4:
+        return cv2.transpose(lines).reshape(columns, *codes.shape[:2]).swapaxes(0, 1)
+    return lines.reshape(codes.shape)
 
 
 def _choose_crop(codes: Codes, generator: np.random.Generator, crop: int, is_wet: IsWet) -> Part:
@@ -169,9 +204,9 @@ def _choose_crop(codes: Codes, generator: np.random.Generator, crop: int, is_wet
         (slice(top, min(top + crop, rows)), slice(left, min(left + crop, columns)))
         for top, left in zip(tops.tolist(), lefts.tolist(), strict=True)
     ]
-    # Every fourth frame and every second pixel are enough to tell wet from dry.
-    looks = [is_wet(take_part(codes, part)[::4, ::2])[..., ::2] for part in parts]
-    wet = np.array([np.count_nonzero(look) / look.size for look in looks])
+    # Every fourth frame and row are enough to tell wet from dry.
+    looks = np.stack([take_part(codes, part)[::4, ::4] for part in parts])
+    wet = is_wet(looks).mean((1, 2, 3))
     chances = np.minimum(wet, WIDESPREAD) + 0.02
     return parts[generator.choice(CROP_CANDIDATES, p=chances / chances.sum())]
 
@@ -194,12 +229,12 @@ def round_up(size: int, multiple: int) -> int:
 
 
 class BatchDecoder:
-    """The first operation of a step: stored codes to a `Batch`.
+    """The first operation of a step: a `StoredBatch` to a `Batch`.
 
     Parameters
     ----------
     packing, scaling
-        How codes are decoded and scaled; both are one look-up in a table.
+        How codes are decoded and scaled.
     frames_in, frames_out
         How the frames of a window are divided.
     advection
@@ -217,31 +252,30 @@ class BatchDecoder:
         advection: bool = False,
         noise: int = 0,
     ) -> None:
-        self._table = CodeTable(scaled_table(scaling, packing))
+        self._decode = Decoder(packing, scaling)
         self._split = [frames_in, frames_out if advection else 0, frames_out]
         self._noise = noise_table(packing.dtype) if noise else None
 
-    def __call__(self, codes: tf.Tensor) -> Batch:
-        """Decode codes of shape (b, t, y, x); frames come last in the batch."""
-        # Only float32 from here on: of other types TensorFlow complains on many processors.
-        frames = _channels_last(self._table(codes[:, : sum(self._split)]))
-        seen, moved, wanted = tf.split(frames, self._split, axis=-1)
-        valid_inputs = tf.reduce_min(valid_pixels(seen), -1, keepdims=True)
-        batch = Batch(tf.nn.relu(seen), valid_inputs, tf.nn.relu(wanted), valid_pixels(wanted))
-        if self._split[1]:
-            batch = batch._replace(moved=tf.nn.relu(moved), valid_moved=valid_pixels(moved))
+    def __call__(self, stored: StoredBatch) -> Batch:
+        """Decode; frames come last in the batch."""
+        ends = list(itertools.accumulate(self._split))
+        seen, moved, wanted = (
+            self._frames(stored, slice(end - count, end)) if count else (None, None)
+            for end, count in zip(ends, self._split, strict=True)
+        )
+        valid_inputs = tf.reduce_min(seen[1], -1, keepdims=True)
+        batch = Batch(seen[0], valid_inputs, *wanted, *moved)
         if self._noise is not None:
-            noise = look_up(self._noise, codes[:, sum(self._split) :])
-            batch = batch._replace(noise=_channels_last(noise))
+            noise = look_up(self._noise, stored.codes[:, ends[-1] :])
+            batch = batch._replace(noise=tf.transpose(noise, CHANNELS_LAST))
         return batch
 
-
-def _channels_last(frames: tf.Tensor) -> tf.Tensor:
-    return tf.transpose(frames, (0, 2, 3, 1))
+    def _frames(self, stored: StoredBatch, part: slice) -> tuple[tf.Tensor, tf.Tensor]:
+        return self._decode(stored.codes[:, part], stored.intensity, CHANNELS_LAST)
 
 
 class CodeBatches:
-    """Turns windows into batches of stored codes, uint8 or uint16 of shape (b, t, y, x).
+    """Turns windows into batches as they are stored.
 
     Parameters
     ----------
@@ -294,7 +328,7 @@ class CodeBatches:
         global_batch: int,
         part: slice,
         steps: range,
-    ) -> Iterator[tf.Tensor]:
+    ) -> Iterator[StoredBatch]:
         """Batches of the given steps, cropped and flipped.
 
         Parameters
@@ -312,7 +346,7 @@ class CodeBatches:
         if not size:
             return self._empty_batches(len(steps))
 
-        def samples() -> Iterator[Codes]:
+        def samples() -> Iterator[StoredBatch]:
             order = self._order(reader.index, seed)
             for step in steps:
                 windows = order.batch(global_batch, step)[part]
@@ -325,14 +359,15 @@ class CodeBatches:
 
     def evaluation(
         self, reader: WindowReader[Any], windows: Sequence[int], batch: int
-    ) -> Iterator[tf.Tensor]:
+    ) -> Iterator[StoredBatch]:
         """Batches of whole frames in the given order."""
 
-        def samples() -> Iterator[Codes]:
+        def samples() -> Iterator[StoredBatch]:
             for window in windows:
                 codes = self._taker(reader, int(window))(reader.read(int(window)), None)
                 generator = np.random.default_rng((2, window))
-                yield self._complete(codes, self._frame_shape, generator)
+                codes = self._complete(codes, self._frame_shape, generator)
+                yield StoredBatch(codes, np.float32(1))
 
         return read_ahead(samples, batch)
 
@@ -352,12 +387,13 @@ class CodeBatches:
         # Its first frame tells a window from those of other splits.
         return partial(self._move, window=reader.index.pieces(window)[0])
 
-    def _training_sample(self, codes: Codes, take: Take, seed: int, number: int) -> Codes:
+    def _training_sample(self, codes: Codes, take: Take, seed: int, number: int) -> StoredBatch:
         generator = np.random.default_rng((seed, 1, number))
         side, flips = self._augment.side(generator), self._section.flips
         sample = cut_sample(codes, generator, side, flips, self._is_wet, take)
-        sample = self._augment(sample, side, generator)
-        return self._complete(sample, self._sample_shape, generator)
+        sample = self._augment.to_crop(sample, side)
+        intensity = np.float32(self._augment.intensity(generator))
+        return StoredBatch(self._complete(sample, self._sample_shape, generator), intensity)
 
     def _is_wet(self, codes: Codes) -> NDArray[np.bool_]:
         # Values rise with their codes. A look-up of each would take twice the time.
@@ -373,6 +409,6 @@ class CodeBatches:
         noise = correlated_noise(generator, self._noise, shape)
         return np.concatenate([codes, noise_codes(noise, self._packing.dtype)])
 
-    def _empty_batches(self, count: int) -> Iterator[tf.Tensor]:
-        empty = tf.zeros((0, self._frames, *self._sample_shape), self._packing.dtype)
-        return itertools.repeat(empty, count)
+    def _empty_batches(self, count: int) -> Iterator[StoredBatch]:
+        codes = tf.zeros((0, self._frames, *self._sample_shape), self._packing.dtype)
+        return itertools.repeat(StoredBatch(codes, tf.zeros(0)), count)

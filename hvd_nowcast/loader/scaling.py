@@ -69,14 +69,6 @@ _KINDS = {"log-rain": LogRainScaling, "linear": LinearScaling}
 _KIND_OF_QUANTITY = {"rain_rate": "log-rain", "vil": "linear"}
 
 
-def scaled_table(scaling: Scaling, packing: Packing) -> NDArray[np.float32]:
-    """Scaled value of every stored code, NaN for the missing one.
-
-    Decoding and scaling are one look-up in this table, shape ``(256,)`` or ``(65536,)``.
-    """
-    return scaling.forward(packing.table().astype(np.float64)).astype(np.float32)
-
-
 def fit_scaling(
     quantity: str, packing: Packing, wet_threshold: float, frames: Iterable[Codes]
 ) -> Scaling:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 import os
 import tempfile
 import threading
@@ -9,7 +11,8 @@ import weakref
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 # Part of the limit where the file would lie in memory, of which a batch job has its share only.
 MEMORY_PART = 16
@@ -77,14 +80,21 @@ class ScratchFile:
             self._kept += array.nbytes
             return place
 
-    def read(self, array: Array, place: int) -> bool:
-        """Fill an array with what lies at a place; False when it cannot be read."""
+    def read(self, place: int, shape: tuple[int, ...], dtype: DTypeLike) -> Array | None:
+        """The array that was kept at a place, not to be written to; None when it cannot be read.
+
+        The file is mapped, so only what is looked at is read, and memory holds it as long as the
+        array lives.
+        """
         if self._process != os.getpid():
-            return False
+            return None
+        before = place % mmap.ALLOCATIONGRANULARITY
+        size = before + math.prod(shape) * np.dtype(dtype).itemsize
         try:
-            return os.preadv(self._file, [array.data], place) == array.nbytes
-        except OSError:
-            return False
+            mapped = mmap.mmap(self._file, size, prot=mmap.PROT_READ, offset=place - before)
+        except (OSError, ValueError):
+            return None
+        return np.frombuffer(mapped, dtype, math.prod(shape), before).reshape(shape)
 
     def _has_room(self, size: int) -> bool:
         return (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -74,10 +75,16 @@ class WindowIndex:
         run = self._runs[self._run[window]]
         part = slice(self._start[window], self._start[window] + self._length)
         shards, frames = run.shard[part], run.frame[part]
-        edges = np.flatnonzero(shards[1:] != shards[:-1]) + 1
+        # Mostly one shard, which the loader need not be slow to find.
+        one = shards[0] == shards[-1]
+        edges = [] if one else (np.flatnonzero(shards[1:] != shards[:-1]) + 1).tolist()
         return tuple(
-            FrameRange(self._manifest.shards[shards[a]].file, int(frames[a]), int(frames[b]) + 1)
-            for a, b in zip([0, *edges], [*(edges - 1), -1], strict=True)
+            FrameRange(
+                self._manifest.shards[shards[first]].file,
+                int(frames[first]),
+                int(frames[end - 1]) + 1,
+            )
+            for first, end in pairwise([0, *edges, self._length])
         )
 
     def start_time(self, window: int) -> np.datetime64:

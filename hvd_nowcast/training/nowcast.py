@@ -13,7 +13,7 @@ from hvd_nowcast.config import NowcastConfig, RegionSection
 from hvd_nowcast.errors import ConfigError, ShardError
 from hvd_nowcast.loader.archives import Archive, JointReader, open_archives
 from hvd_nowcast.loader.assignment import rank_part, spread_evenly
-from hvd_nowcast.loader.pipeline import Batch, BatchDecoder, CodeBatches, WindowReader
+from hvd_nowcast.loader.pipeline import Batch, BatchDecoder, CodeBatches, StoredBatch, WindowReader
 from hvd_nowcast.loader.region import RegionReader, regional_manifest
 from hvd_nowcast.loader.scaling import (
     Scaling,
@@ -151,31 +151,31 @@ class NowcastTask:
         """There is nothing to improve without a gradient."""
         return False
 
-    def forward(self, batch: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        """Loss sum and valid pixels of stored codes (b, t, y, x), see `Task`."""
+    def forward(self, batch: StoredBatch, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        """Loss sum and valid pixels, see `Task`."""
         decoded = self._decode(batch)
         forecast = self.forecast(decoded, training)
         target, weight = (tf.cast(x, forecast.dtype) for x in (decoded.target, decoded.weight))
         loss_sum = self._loss(forecast, target, weight)
         return loss_sum / self.planned_targets, tf.reduce_sum(weight) / self.planned_targets
 
-    def training_batches(self, part: slice, steps: range) -> Iterator[tf.Tensor]:
+    def training_batches(self, part: slice, steps: range) -> Iterator[StoredBatch]:
         """Part of one rank of the global batches of some steps."""
         seed, batch = self._training.seed, self._training.global_batch
         return self._batches[0].training(self._train, seed, batch, part, steps)
 
-    def validation_batches(self, rank: int, ranks: int) -> Iterator[tf.Tensor]:
+    def validation_batches(self, rank: int, ranks: int) -> Iterator[StoredBatch]:
         """Part of one rank of the whole frames of windows spread evenly over the split."""
         limit = self._training.validation_samples
         return self._whole_frames(self._validation, limit, rank, ranks)
 
-    def scored_batches(self, split: str, limit: int) -> Iterator[tf.Tensor]:
-        """At most so many windows of a split, spread evenly, as stored codes (b, t, y, x)."""
+    def scored_batches(self, split: str, limit: int) -> Iterator[StoredBatch]:
+        """At most so many windows of a split, spread evenly."""
         return self._whole_frames(self._windows(split), limit, 0, 1)
 
     def _whole_frames(
         self, index: JointIndex, limit: int, rank: int, ranks: int
-    ) -> Iterator[tf.Tensor]:
+    ) -> Iterator[StoredBatch]:
         """Batches of one archive after the other, whose frames differ in size."""
         reader = WindowReader(index, self._frames)
         numbers = rank_part(len(index), limit, rank, ranks)
@@ -189,8 +189,8 @@ class NowcastTask:
         forecast = self.model(decoded.seen, training=training)
         return tf.stack(tf.split(forecast, decoded.members))
 
-    def decoded(self, batch: tf.Tensor) -> Batch:
-        """Scaled frames of stored codes."""
+    def decoded(self, batch: StoredBatch) -> Batch:
+        """Scaled frames of what is stored."""
         return self._decode(batch)
 
     def describe_samples(self, part: slice, step: int) -> str:

@@ -47,13 +47,13 @@ class Recorder:
         self._file = file
 
     def watch(self, batches: Iterator[Any]) -> Iterator[Any]:
-        for codes in batches:
-            digests = [hashlib.sha256(sample.tobytes()).hexdigest() for sample in codes.numpy()]
+        for batch in batches:
+            digests = [hashlib.sha256(codes.tobytes()).hexdigest() for codes in batch.codes.numpy()]
             together = [d for part in self._communicator.gather(digests) for d in part]
             if self._communicator.rank == 0:
                 with self._file.open("a") as file:
                     file.write(json.dumps(together) + "\n")
-            yield codes
+            yield batch
 
 
 def train(communicator: Communicator, config: NowcastConfig, folder: Path) -> None:

@@ -15,11 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hvd_nowcast import cli, information
-from hvd_nowcast.loader.decoding import CodeTable
+from hvd_nowcast.loader.decoding import Decoder
 from hvd_nowcast.loader.pipeline import BatchDecoder, WindowReader
+from hvd_nowcast.loader.scaling import LogRainScaling
 from hvd_nowcast.parallel.launcher import find_launch
 from hvd_nowcast.training.step import TrainingStep
 
@@ -76,7 +75,7 @@ def decode_to_infinity() -> None:
 
     def faulty(self: Any, *arguments: Any) -> None:
         make(self, *arguments)
-        self._table = CodeTable(np.full(65536, np.inf))
+        self._decode = Decoder(arguments[0], LogRainScaling(5e-324))
 
     BatchDecoder.__init__ = faulty  # type: ignore[method-assign]
 

@@ -159,13 +159,14 @@ def test_a_run_on_several_archives(build: Build, tmp_path: Path) -> None:
     config, run = config_of(folders, "training.validation_samples=9"), RunFolder(tmp_path / "run")
     run.start(config)
     task = open_nowcast(config, run)
-    assert [b.shape for b in task.training_batches(slice(0, 4), range(2))] == [(4, 7, 32, 32)] * 2
-    shapes = [b.shape[2:] for b in task.validation_batches(0, 1)]
+    training = task.training_batches(slice(0, 4), range(2))
+    assert [b.codes.shape for b in training] == [(4, 7, 32, 32)] * 2
+    shapes = [b.codes.shape[2:] for b in task.validation_batches(0, 1)]
     assert shapes == [(80, 96), (80, 96), (24, 20)]
-    together = [b.numpy() for rank in range(3) for b in task.validation_batches(rank, 3)]
+    together = [b.codes.numpy() for rank in range(3) for b in task.validation_batches(rank, 3)]
     sums = [float(codes.sum(dtype=np.float64)) for codes in together]
     assert sum(sums) == sum(
-        float(b.numpy().sum(dtype=np.float64)) for b in task.validation_batches(0, 1)
+        float(b.codes.numpy().sum(dtype=np.float64)) for b in task.validation_batches(0, 1)
     )
     assert "frames" in task.describe_samples(slice(0, 4), 0)
     assert str(tmp_path) in task.describe_samples(slice(0, 4), 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from hvd_nowcast.loader.pipeline import (
     cut_sample,
     pad_codes,
     round_up,
+    turn_frames,
     window_weights,
 )
 from hvd_nowcast.loader.scaling import LogRainScaling
@@ -53,8 +55,8 @@ def test_evaluation_batches_are_the_source_frames(synthetic_shards: Path) -> Non
     reader, batches, decode = make(synthetic_shards)
     source = synthetic_source(120, shape=(40, 48), seed=2, disc=True)
     windows = [0, 29, 40]
-    (codes,) = batches.evaluation(reader, windows, 4)
-    batch = decode(codes)
+    (stored,) = batches.evaluation(reader, windows, 4)
+    batch = decode(stored)
     assert batch.inputs.shape == (3, 48, 48, FRAMES_IN)
     for number, window in enumerate(windows):
         frames = np.stack([source.read(window + i) for i in range(FRAMES_IN + FRAMES_OUT)], -1)
@@ -79,22 +81,22 @@ def test_ranks_together_see_the_batch_of_one_process(
     synthetic_shards: Path, shares: tuple[int, ...], noise: int
 ) -> None:
     reader, batches, _ = make(synthetic_shards, crop=16, flips=True, noise=noise)
-    whole = [b.numpy() for b in batches.training(reader, 7, 6, slice(0, 6), range(3))]
+    whole = [b.codes.numpy() for b in batches.training(reader, 7, 6, slice(0, 6), range(3))]
     parts = []
     for rank, share in enumerate(shares):
         part = slice(sum(shares[:rank]), sum(shares[:rank]) + share)
         if share:
-            parts.append([b.numpy() for b in batches.training(reader, 7, 6, part, range(3))])
+            parts.append([b.codes.numpy() for b in batches.training(reader, 7, 6, part, range(3))])
     for step, expected in enumerate(whole):
         np.testing.assert_array_equal(np.concatenate([part[step] for part in parts]), expected)
 
 
 def test_members_are_shown_the_same_frames_and_other_noise(synthetic_shards: Path) -> None:
     reader, batches, decode = make(synthetic_shards, crop=16, noise=3)
-    (codes,) = batches.training(reader, 1, 2, slice(0, 2), range(1))
+    (stored,) = batches.training(reader, 1, 2, slice(0, 2), range(1))
     plain_reader, plain, plain_decode = make(synthetic_shards, crop=16)
-    (plain_codes,) = plain.training(plain_reader, 1, 2, slice(0, 2), range(1))
-    batch, expected = decode(codes), plain_decode(plain_codes)
+    (plain_stored,) = plain.training(plain_reader, 1, 2, slice(0, 2), range(1))
+    batch, expected = decode(stored), plain_decode(plain_stored)
     np.testing.assert_array_equal(batch.target.numpy(), expected.target.numpy())
     frames, valid, noise = (one.numpy() for one in batch.seen)
     assert noise.shape == (4, 16, 16, 3)
@@ -107,10 +109,23 @@ def test_members_are_shown_the_same_frames_and_other_noise(synthetic_shards: Pat
 
 def test_a_resumed_stream_goes_on_where_it_stopped(synthetic_shards: Path) -> None:
     reader, batches, _ = make(synthetic_shards, crop=16, flips=True)
-    whole = [b.numpy() for b in batches.training(reader, 1, 4, slice(0, 4), range(40))]
-    rest = [b.numpy() for b in batches.training(reader, 1, 4, slice(0, 4), range(37, 40))]
+    whole = [b.codes.numpy() for b in batches.training(reader, 1, 4, slice(0, 4), range(40))]
+    rest = [b.codes.numpy() for b in batches.training(reader, 1, 4, slice(0, 4), range(37, 40))]
     for expected, resumed in zip(whole[37:], rest, strict=True):
         np.testing.assert_array_equal(resumed, expected)
+
+
+@pytest.mark.parametrize("turn", range(8))
+def test_frames_are_turned_alike_with_and_without_opencv(
+    turn: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("cv2", reason="OpenCV is not installed: launch/setup.sh brings it")
+    codes: Codes = np.arange(3 * 5 * 4, dtype=np.uint16).reshape(3, 5, 4)
+    turned = turn_frames(codes, turn)
+    corner = codes[:, -1 if turn & 1 else 0, -1 if turn & 2 else 0]
+    np.testing.assert_array_equal(turned[:, 0, 0], corner)
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    np.testing.assert_array_equal(turn_frames(codes, turn), turned)
 
 
 @given(st.integers(0, 200), st.booleans())

@@ -8,7 +8,6 @@ from hvd_nowcast.loader.scaling import (
     LinearScaling,
     LogRainScaling,
     fit_scaling,
-    scaled_table,
     scaling_from_dict,
     scaling_to_dict,
 )
@@ -38,14 +37,6 @@ def test_fit_is_the_root_mean_square_of_wet_log_rain() -> None:
 def test_fit_on_a_dry_archive_is_harmless() -> None:
     scaling = fit_scaling("rain_rate", PACKING, 0.1, [np.zeros((1, 4, 4), np.uint16)])
     assert scaling.scale == 1.0
-
-
-def test_table_decodes_and_scales_every_code() -> None:
-    scaling = LogRainScaling(2.0)
-    table = scaled_table(scaling, PACKING)
-    assert table.shape == (65536,)
-    assert np.isnan(table[PACKING.fill])
-    assert table[50] == pytest.approx(np.log1p(6.0 / 0.1) / 2.0)
 
 
 def test_round_trip_and_unknown_kind() -> None:
