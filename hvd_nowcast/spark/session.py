@@ -150,8 +150,17 @@ def spark_context(master: str, settings: Mapping[str, str], log: Path) -> Iterat
 
 
 def _started(pyspark: Any, configuration: Any, log: Path) -> Any:
+    from pyspark.java_gateway import launch_gateway
+
     try:
-        return pyspark.SparkContext(conf=configuration)
+        # Where a context was before, its Java is used again.
+        gateway = pyspark.SparkContext._gateway
+        if gateway is None:
+            # What Java prints besides Spark's log, as when one of its threads comes too late to be
+            # told of an executor that was lost.
+            with log.open("a", encoding="utf-8") as errors:
+                gateway = launch_gateway(configuration, {"stderr": errors})
+        return pyspark.SparkContext(gateway=gateway, conf=configuration)
     except (pyspark.errors.PySparkException, *_java_errors()) as problem:
         raise ParallelError(
             f"Spark does not start on --master {configuration.get('spark.master')}: "
