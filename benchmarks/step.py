@@ -1,7 +1,8 @@
 """How fast is a step on two ranks? ``python benchmarks/step.py [--quick]``.
 
-Two ranks of one thread, each on a core of its own, the same U-Net and batch everywhere. Contenders
-take turns in blocks of steps in one run, and those whose turn it is not wait, stopped by a signal:
+Two ranks of one thread, each on a core of its own, the same U-Net, batch and loss everywhere, which
+leaves missing pixels out. Contenders take turns in blocks of steps in one run, and those whose turn
+it is not wait, stopped by a signal:
 
 - our step over a loop written by hand with one grouped all-reduce (wanted: at most 1.02);
 - one rank alone over two ranks together: the weak-scaling efficiency (wanted: at least 0.95). The

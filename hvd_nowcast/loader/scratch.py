@@ -84,7 +84,7 @@ class ScratchFile:
         """The array that was kept at a place, not to be written to; None when it cannot be read.
 
         The file is mapped, so only what is looked at is read, and memory holds it as long as the
-        array lives.
+        array lives. A disk that fails meanwhile ends the process (SIGBUS).
         """
         if self._process != os.getpid():
             return None
