@@ -59,10 +59,9 @@ def train(config: NowcastConfig, folder: Path, rule: str, first: int) -> float:
     task = open_nowcast(config, RunFolder(folder))
     optimiser = build_optimiser(config.optimiser, task.model)
     step = TrainingStep(task, optimiser, SingleProcess(), clip_norm=1.0)
-    steps, divided = range(config.training.steps), (slice(0, first), slice(first, BATCH))
+    steps, halves = range(config.training.steps), (slice(0, first), slice(first, BATCH))
     for number, batch in enumerate(task.training_batches(slice(0, BATCH), steps)):
-        halves = [type(batch)(*(x[part] for x in batch)) for part in divided]
-        parts = [step.compute(half) for half in halves]
+        parts = [step.compute(batch._make(x[half] for x in batch)) for half in halves]
         rate = learning_rate(config.optimiser, number, len(steps), BATCH)
         step.update(add_parts(rule, parts), rate)
     sums = sum(step.evaluate(batch).numpy() for batch in task.validation_batches(0, 1))

@@ -8,17 +8,7 @@ import sys
 from pathlib import Path
 
 import tensorflow as tf
-from common import (
-    CENTRE,
-    FILTERS,
-    FRAMES_IN,
-    FRAMES_OUT,
-    LEARNING_RATE,
-    pin,
-    random_codes,
-    serve,
-    timed,
-)
+from common import LEARNING_RATE, pin, random_codes, serve, timed
 
 
 def main() -> None:
@@ -28,23 +18,15 @@ def main() -> None:
     # Before anything else of TensorFlow runs.
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     import keras
-
-    from hvd_nowcast.config import ModelSection
-    from hvd_nowcast.loader.pipeline import BatchDecoder, StoredBatch
-    from hvd_nowcast.loader.scaling import LogRainScaling
-    from hvd_nowcast.models.nowcast import build_nowcast
-    from hvd_nowcast.shards.schema import RAIN_PACKING
+    from ours import build, decoded
 
     with strategy.scope():
-        keras.utils.set_random_seed(0)
-        section = ModelSection(filters=FILTERS, centre=CENTRE, residual=False, mask_channel=False)
-        model = build_nowcast(section, FRAMES_IN, FRAMES_OUT)
+        model = build()
         optimiser = keras.optimizers.Adam(LEARNING_RATE)
         optimiser.build(model.trainable_variables)
-    decode = BatchDecoder(RAIN_PACKING, LogRainScaling(2.5), FRAMES_IN, FRAMES_OUT)
 
     def replica_step(codes: tf.Tensor) -> tf.Tensor:
-        batch = decode(StoredBatch(codes, tf.ones(tf.shape(codes)[:1])))
+        batch = decoded(codes)
         with tf.GradientTape() as tape:
             forecast = model([batch.inputs, batch.valid_inputs], training=True)
             error = tf.reduce_sum(batch.weight * tf.square(forecast - batch.target))

@@ -205,16 +205,16 @@ class Source(NamedTuple):
 
     Attributes
     ----------
-    near
-        Rows and columns of the frame, all that is needed and little more.
     part
-        The part, counted from the first row and column of these.
+        Rows and columns of the frame that are wanted.
+    near
+        Those that are needed for it, and little more.
     inside
         Whether no rain comes from outside the frame.
     """
 
-    near: Part
     part: Part
+    near: Part
     inside: bool
 
 
@@ -231,16 +231,14 @@ def find_source(
         See `extrapolate`.
     """
     part = part or whole(shape)
-    near, inner, inside = [], [], True
+    near, inside = [], True
     for wanted, side, size in zip(part, motion[::-1], shape, strict=True):
         # A pixel more on both sides, from which is interpolated.
         first = wanted.start - int(leads * max(side.max(), 0)) - 2
         end = wanted.stop - int(leads * min(side.min(), 0)) + 2
         inside &= first >= 0 and end <= size
-        first, end = max(first, 0), min(end, size)
-        near.append(slice(first, end))
-        inner.append(slice(wanted.start - first, wanted.stop - first))
-    return Source((near[0], near[1]), (inner[0], inner[1]), inside)
+        near.append(slice(max(first, 0), min(end, size)))
+    return Source(part, (near[0], near[1]), inside)
 
 
 def move(
@@ -272,7 +270,7 @@ def move(
     """
     complete, weights = bool(known.all()), known.astype(np.float32)
     for some in _pieces(leads, max(1, MOVED_PIXELS // motion[0].size)):
-        places = _places(source.part, motion, some)
+        places = _places(source, motion, some)
         unknown = None
         if not complete:
             unknown = _interpolated(weights, places) < ALL_KNOWN
@@ -285,13 +283,17 @@ def _pieces(count: int, most: int) -> Iterator[slice]:
     return (slice(first, min(first + most, count)) for first in range(0, count, most))
 
 
-def _places(part: Part, motion: NDArray[np.float32], some: slice) -> tuple[Floats, Floats]:
-    """Columns and rows from which the rain comes, shapes (leads, rows, columns)."""
-    y, x = pixels(part)
+def _places(
+    source: Source, motion: NDArray[np.float32], some: slice
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Columns and rows of what is near from which the rain comes, shapes (leads, rows, columns)."""
+    y, x = pixels(source.part)
     frames = np.arange(some.start + 1, some.stop + 1, dtype=np.float32)[:, None, None]
     places = frames * motion[0], frames * motion[1]
-    for pixel, place in zip((x, y[:, None]), places, strict=True):
+    for pixel, place, near in zip((x, y[:, None]), places, source.near[::-1], strict=True):
         np.subtract(pixel, place, out=place)
+        # Not from the pixel's number at once: a crop would be rounded other than the whole frame.
+        np.subtract(place, np.float32(near.start), out=place)
     return places
 
 

@@ -81,7 +81,7 @@ def test_the_source_of_a_part_is_all_that_it_needs(top: int) -> None:
     source = find_source(frame.shape, motion, LEADS, part)
     assert frame[source.near].size < 100**2 + 4 * 4 * (9 + 4) * LEADS * 100
     assert source.inside == (top == 200)
-    np.testing.assert_array_equal(frame[source.near][source.part], frame[part])
+    assert source.part == part
     away = np.full_like(frame, np.nan)
     away[source.near] = frame[source.near]
     moved = extrapolate(frame, motion, LEADS, part)
@@ -128,17 +128,13 @@ def test_a_crop_is_that_of_the_whole_frame(frames: NDArray[np.float32]) -> None:
     move = CodeExtrapolation(RAIN_PACKING, 0.1, FRAMES_IN, LEADS)
     whole, part = move(codes), (slice(30, 62), slice(10, 42))
     assert whole.shape == (FRAMES_IN + 2 * LEADS, SIDE, SIDE)
-    found, expected = move(codes, part), whole[:, part[0], part[1]]
-    # Places are counted from another pixel, and a half code may be rounded to the other side.
-    np.testing.assert_allclose(found, expected.astype(int), atol=1)
-    assert (found != expected).mean() < 0.01
-    np.testing.assert_array_equal(found == RAIN_PACKING.fill, expected == RAIN_PACKING.fill)
+    np.testing.assert_array_equal(move(codes, part), whole[:, part[0], part[1]])
     np.testing.assert_array_equal(whole[:FRAMES_IN], codes[:FRAMES_IN])
     np.testing.assert_array_equal(whole[-LEADS:], codes[-LEADS:])
     assert (whole[FRAMES_IN] == RAIN_PACKING.fill).any()
 
 
-@pytest.mark.parametrize("most", [300, 65535])
+@pytest.mark.parametrize("most", [300, 16383, 65535])
 @pytest.mark.parametrize("part", [None, (slice(70, 110), slice(60, 130))])
 @pytest.mark.parametrize("holes", [0, 6])
 def test_codes_are_moved_as_values_are(
