@@ -15,6 +15,7 @@ from hvd_nowcast.training.checkpoint import (
     assign_arrays,
     fingerprint,
     load_arrays,
+    save_arrays,
     variable_arrays,
 )
 from hvd_nowcast.training.optimiser import build_optimiser
@@ -47,6 +48,37 @@ def test_fingerprint_sees_one_changed_bit() -> None:
     values.flat[0] = np.nextafter(values.flat[0], np.float32(9))
     first.assign(values)
     assert fingerprint(model) != before
+
+
+def test_arrays_of_every_form_come_back(tmp_path: Path) -> None:
+    values = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    arrays = {
+        "plain": values,
+        "columns first": np.asfortranarray(values),
+        "strided": values[:, ::2],
+        "a number": np.array(7, np.int64),
+        "nothing": values[:0],
+        "longer than a piece": np.arange(100_001, dtype=np.float64),
+    }
+    save_arrays(tmp_path / "x.npz", arrays, {})
+    back, _ = load_arrays(tmp_path / "x.npz")
+    assert list(back) == list(arrays)
+    for name, array in arrays.items():
+        assert (back[name].dtype, back[name].shape) == (array.dtype, array.shape)
+        np.testing.assert_array_equal(back[name], array)
+
+
+def test_arrays_outlive_the_next_update() -> None:
+    model, optimiser = make_model()
+    arrays = variable_arrays(model, optimiser)
+    before = {name: array.copy() for name, array in arrays.items()}
+    for _ in range(2):
+        gradients = [keras.ops.ones_like(v) for v in model.trainable_variables]
+        optimiser.apply(gradients, model.trainable_variables)
+    after = variable_arrays(model, optimiser)
+    assert any((after[name] != before[name]).any() for name in before)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, before[name])
 
 
 def test_only_the_newest_are_kept(tmp_path: Path) -> None:
