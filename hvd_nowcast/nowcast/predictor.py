@@ -22,6 +22,7 @@ from hvd_nowcast.loader.noise import correlated_noise
 from hvd_nowcast.loader.pipeline import round_up
 from hvd_nowcast.loader.scaling import Scaling, scaling_from_dict
 from hvd_nowcast.models.nowcast import build_nowcast, size_multiple
+from hvd_nowcast.nowcast.member_rates import give_rates
 from hvd_nowcast.nowcast.model import middle_member
 from hvd_nowcast.nowcast.strong_rain import restore_strong_rain
 from hvd_nowcast.shards.schema import QUANTITIES
@@ -245,11 +246,13 @@ class EnsemblePredictor(Predictor):
             When the number of frames is not the model's.
         """
         shown = self._shown(frames)
+        moved, known = shown[self.frames_in :], np.isfinite(frames[-1])
+        wet = QUANTITIES[self.quantity].wet_threshold
         rows, columns = frames.shape[1:]
         for member in range(count):
             generator = np.random.default_rng(member)
             noise = correlated_noise(generator, self.config.model.noise, (rows, columns))
-            yield self._forecast(shown, noise)
+            yield give_rates(self._forecast(shown, noise), moved, known, wet, generator)
 
 
 def newest_frames(frames: Array, count: int) -> Array:
