@@ -30,6 +30,12 @@ class RunPath(click.Path):
 
 RUN = click.argument("run", type=RunPath(path_type=Path))
 INPUTS = click.Path(path_type=Path)
+MINUTES = click.option(
+    "--minutes",
+    type=click.IntRange(min=1),
+    help="Of a nowcast: lead time of its last frame; beyond what it was trained for, it goes on "
+    "from its own forecast.",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -295,6 +301,7 @@ program.add_command(regions)
     type=click.IntRange(min=0),
     help="Size of the ensembles, of a model with noise; 0 leaves them out.",
 )
+@MINUTES
 @click.option(
     "--ablation",
     is_flag=True,
@@ -308,6 +315,7 @@ def evaluate(
     json_file: Path | None,
     every: int,
     members: int,
+    minutes: int | None,
     ablation: bool,
     plot: Path | None,
 ) -> None:
@@ -320,7 +328,9 @@ def evaluate(
     """
     from hvd_nowcast.evaluate import evaluate_run
 
-    for line in evaluate_run(run, folder, split, every, json_file, plot, members, ablation):
+    for line in evaluate_run(
+        run, folder, split, every, json_file, plot, members, ablation, minutes
+    ):
         console.say(line)
 
 
@@ -341,6 +351,7 @@ def evaluate(
     type=click.IntRange(min=2),
     help="How many forecasts an ensemble is made of.  [default: 20]",
 )
+@MINUTES
 @click.argument("more_inputs", nargs=-1, type=INPUTS)
 def forecast(
     run: Path,
@@ -353,6 +364,7 @@ def forecast(
     rain: tuple[Path, ...],
     reference_time: str | None,
     members: int | None,
+    minutes: int | None,
     more_inputs: tuple[Path, ...],
 ) -> None:
     """Forecast from the newest files in any supported format.
@@ -368,7 +380,17 @@ def forecast(
 
     paths = [*inputs, *more_inputs]
     for line in forecast_run(
-        run, paths, out, format_name, variable, relation, reference_time, rain, plot, members
+        run,
+        paths,
+        out,
+        format_name,
+        variable,
+        relation,
+        reference_time,
+        rain,
+        plot,
+        members,
+        minutes,
     ):
         console.say(line)
 

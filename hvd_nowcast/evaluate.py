@@ -26,6 +26,7 @@ def evaluate_run(
     figures: Path | None = None,
     members: int = MEMBERS,
     ablation: bool = False,
+    minutes: int | None = None,
 ) -> Iterator[str]:
     """Evaluate a run: scores into ``RUN/scores.json``, figures into ``RUN/figures``.
 
@@ -47,6 +48,8 @@ def evaluate_run(
         Of a nowcast that makes ensembles: their size.
     ablation
         Of a nowcast: whether to score it without parts of its input as well.
+    minutes
+        Of a nowcast: lead time of the last frame, when not as trained.
 
     Yields
     ------
@@ -56,10 +59,10 @@ def evaluate_run(
     Raises
     ------
     ConfigError
-        When an ablation is asked of another task.
+        When what belongs to nowcasts is asked of another task.
     """
     run = Path(run_folder)
-    findings = _find(run, shards_folder, split, every_minutes, members, ablation)
+    findings = _find(run, shards_folder, split, every_minutes, members, ablation, minutes)
     yield findings.table
     home = results_folder(run)
     for path in dict.fromkeys(path for path in (home / "scores.json", json_file) if path):
@@ -95,10 +98,15 @@ def _find(
     every_minutes: int,
     members: int,
     ablation: bool,
+    minutes: int | None,
 ) -> Findings:
     config = RunFolder(run, writable=False).config()
-    if ablation and isinstance(config, (FloodConfig, LandcoverConfig)):
-        raise ConfigError(f"--ablation: of nowcasts only, this is a run of the task {config.task}")
+    if isinstance(config, (FloodConfig, LandcoverConfig)):
+        for option, given in {"--ablation": ablation, "--minutes": minutes}.items():
+            if given:
+                raise ConfigError(
+                    f"{option}: of nowcasts only, this is a run of the task {config.task}"
+                )
     if isinstance(config, FloodConfig):
         from hvd_nowcast.flood.evaluate import evaluate_flood
 
@@ -109,4 +117,4 @@ def _find(
         return evaluate_landcover(run, shards_folder, split)
     from hvd_nowcast.nowcast.evaluate import evaluate_nowcast
 
-    return evaluate_nowcast(run, shards_folder, split, every_minutes, members, ablation)
+    return evaluate_nowcast(run, shards_folder, split, every_minutes, members, ablation, minutes)

@@ -12,7 +12,7 @@ from hvd_nowcast.training.run_folder import RunFolder
 
 # Options that belong to each task.
 OPTIONS = {
-    "nowcast": ("--variable", "--relation", "--time", "--members"),
+    "nowcast": ("--variable", "--relation", "--time", "--members", "--minutes"),
     "flood": ("--time", "--rain"),
     "landcover": (),
 }
@@ -29,6 +29,7 @@ def forecast_run(
     rain: Sequence[Path] = (),
     plot: Path | None = None,
     members: int | None = None,
+    minutes: int | None = None,
 ) -> Iterator[str]:
     """Forecast from the newest files, or map a scene, and write a CF netCDF file.
 
@@ -50,6 +51,8 @@ def forecast_run(
         Folder for a picture.
     members
         Of a nowcast of ensembles: how many are drawn.
+    minutes
+        Of a nowcast: lead time of the last frame; as trained when None.
 
     Yields
     ------
@@ -69,6 +72,7 @@ def forecast_run(
         "--time": reference_time,
         "--rain": rain,
         "--members": members,
+        "--minutes": minutes,
     }
     for option, value in given.items():
         if value and option not in OPTIONS[task]:
@@ -81,6 +85,7 @@ def forecast_run(
         yield from _landcover(run, inputs, out, plot)
         return
     from hvd_nowcast.nowcast.forecast import make_forecast
+    from hvd_nowcast.nowcast.longer import to_lead_time
     from hvd_nowcast.nowcast.predictor import EnsemblePredictor, Predictor
     from hvd_nowcast.regions.serve import load_regional_nowcast
     from hvd_nowcast.verification.ensemble import MEMBERS
@@ -91,8 +96,9 @@ def forecast_run(
             f"--members {members}: {run} makes one forecast, not an ensemble. Train one with "
             "configs/nowcast_ensemble.yaml"
         )
+    model = to_lead_time(predictor, minutes)
     reading = (format, variable, relation, reference_time)
-    yield str(make_forecast(predictor, inputs, out, *reading, members=members or MEMBERS))
+    yield str(make_forecast(model, inputs, out, *reading, members=members or MEMBERS))
     if plot is not None:
         from hvd_nowcast.plots import plot_forecast_file
 

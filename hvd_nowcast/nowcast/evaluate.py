@@ -14,6 +14,7 @@ from hvd_nowcast import console
 from hvd_nowcast.errors import ConfigError, InputError, MissingDependencyError
 from hvd_nowcast.loader.thinning import thinned
 from hvd_nowcast.nowcast.ablation import ablations
+from hvd_nowcast.nowcast.longer import to_lead_time
 from hvd_nowcast.nowcast.model import (
     EnsembleModel,
     NowcastModel,
@@ -56,6 +57,7 @@ def evaluate(
     sources: Sequence[str] = SOURCES,
     members: int = MEMBERS,
     ablation: bool = False,
+    minutes: int | None = None,
 ) -> Evaluation:
     """Score forecasts from regular starts of a split.
 
@@ -77,6 +79,8 @@ def evaluate(
         out.
     ablation
         Whether to score the model without parts of its input as well, see `ablations`.
+    minutes
+        Lead time of the last frame, see `to_lead_time`; as trained when None.
 
     Returns
     -------
@@ -86,7 +90,7 @@ def evaluate(
     Raises
     ------
     ConfigError
-        When the split, a source or the number of minutes cannot be.
+        When the split, a source, the minutes between starts or those ahead cannot be.
     InputError
         When the archive does not fit the model, or the split holds no such start.
     MissingDependencyError
@@ -98,8 +102,14 @@ def evaluate(
     import_scores()
     pool = ReaderPool(folder)
     manifest, frames = thinned(whole, pool, predictor.step_seconds)
-    variants = _variants(predictor, manifest.grid.spacing) if ablation else {}
-    predictor = at_spacing(predictor, manifest.grid.spacing)
+    # The model itself, and what it is without some of its input.
+    models = {"model": predictor, **(ablations(predictor) if ablation else {})}
+    spacing = manifest.grid.spacing
+    variants = {
+        source: to_lead_time(at_spacing(model, spacing), minutes)
+        for source, model in models.items()
+    }
+    predictor = variants.pop("model")
     index = build_index(manifest, split, predictor.frames_in, predictor.frames_out)
     chosen = choose_starts(index, every_minutes, manifest.step_seconds)
     if not chosen:
@@ -188,12 +198,19 @@ def evaluate_nowcast(
     every_minutes: int,
     members: int = MEMBERS,
     ablation: bool = False,
+    minutes: int | None = None,
 ) -> Findings:
     """Score a run on its own shards or on others; parameters as of `evaluate`."""
     predictor = Predictor.load(run)
     folder = shards_folder or _own_folder(predictor, run)
     evaluation = evaluate(
-        predictor, folder, split, every_minutes, members=members, ablation=ablation
+        predictor,
+        folder,
+        split,
+        every_minutes,
+        members=members,
+        ablation=ablation,
+        minutes=minutes,
     )
     scores = evaluation.to_json()
     draw = partial(save_evaluation_figures, scores, evaluation.example, worst=evaluation.worst)
@@ -203,10 +220,6 @@ def evaluate_nowcast(
 def _own_folder(predictor: Predictor, run: Path) -> Path:
     only = predictor.config.data.only_folder("choose with --shards: scores are those of")
     return Path(only) if only else run / "shards"
-
-
-def _variants(model: NowcastModel, spacing: float) -> dict[str, NowcastModel]:
-    return {source: at_spacing(less, spacing) for source, less in ablations(model).items()}
 
 
 def _forecasters(models: Mapping[str, NowcastModel], wet_threshold: float) -> dict[str, Forecaster]:

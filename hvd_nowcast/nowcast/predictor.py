@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from hvd_nowcast.loader.pipeline import round_up
 from hvd_nowcast.loader.scaling import Scaling, scaling_from_dict
 from hvd_nowcast.models.nowcast import build_nowcast, size_multiple
 from hvd_nowcast.nowcast.member_rates import give_rates
-from hvd_nowcast.nowcast.model import middle_member
+from hvd_nowcast.nowcast.model import draw_members, middle_member
 from hvd_nowcast.nowcast.strong_rain import restore_strong_rain
 from hvd_nowcast.shards.schema import QUANTITIES
 from hvd_nowcast.training.checkpoint import load_weights
@@ -221,19 +221,19 @@ class EnsemblePredictor(Predictor):
 
     def forecast(self, frames: Array) -> Array:
         """Median of an ensemble, see `Predictor`."""
-        return middle_member(np.stack(list(self.members(frames, MEMBERS))))
+        return middle_member(draw_members(self, frames, MEMBERS))
 
-    def members(self, frames: Array, count: int) -> Iterator[Array]:
-        """Predict the frames that follow, so many times, each as likely as the others.
+    def members(self, frames: Array, numbers: Iterable[int]) -> Iterator[Array]:
+        """Predict the frames that follow, once for each number, each as likely as the others.
 
-        The members of the same frames are always the same.
+        The same number and frames always give the same forecast.
 
         Parameters
         ----------
         frames
             As of `forecast`.
-        count
-            How many members.
+        numbers
+            Not negative.
 
         Yields
         ------
@@ -249,8 +249,8 @@ class EnsemblePredictor(Predictor):
         moved, known = shown[self.frames_in :], np.isfinite(frames[-1])
         wet = QUANTITIES[self.quantity].wet_threshold
         rows, columns = frames.shape[1:]
-        for member in range(count):
-            generator = np.random.default_rng(member)
+        for number in numbers:
+            generator = np.random.default_rng(number)
             noise = correlated_noise(generator, self.config.model.noise, (rows, columns))
             yield give_rates(self._forecast(shown, noise), moved, known, wet, generator)
 

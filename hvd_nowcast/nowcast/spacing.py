@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hvd_nowcast.loader.resampling import LARGEST_SPACING_CHANGE, resample, resampled_shape
-from hvd_nowcast.nowcast.model import EnsembleModel, NowcastModel
+from hvd_nowcast.nowcast.model import AroundModel, EnsembleModel, NowcastModel
 
 Array = NDArray[np.float32]
 
 
-class AtSpacing:
+class AtSpacing(AroundModel):
     """A model that is given frames of another pixel size and forecasts on their grid.
 
     Frames go to the pixels of the model and its forecast comes back by means over areas, or
@@ -28,10 +28,8 @@ class AtSpacing:
     """
 
     def __init__(self, model: NowcastModel, grid_spacing: float) -> None:
-        self.frames_in, self.frames_out = model.frames_in, model.frames_out
-        self.step_seconds, self.quantity = model.step_seconds, model.quantity
-        self.grid_spacing, self.fingerprint = grid_spacing, model.fingerprint
-        self._model = model
+        super().__init__(model)
+        self.grid_spacing = grid_spacing
 
     def forecast(self, frames: Array) -> Array:
         """Physical frames (frames_in, y, x), NaN where missing, to (frames_out, y, x)."""
@@ -47,9 +45,9 @@ class EnsembleAtSpacing(AtSpacing):
 
     _model: EnsembleModel
 
-    def members(self, frames: Array, count: int) -> Iterator[Array]:
-        """So many forecasts of the same frames, each as likely as the others."""
-        for member in self._model.members(self._seen(frames), count):
+    def members(self, frames: Array, numbers: Iterable[int]) -> Iterator[Array]:
+        """Forecasts of some numbers, see `EnsembleModel`."""
+        for member in self._model.members(self._seen(frames), numbers):
             yield resample(member, frames.shape[1:])
 
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 Map = NDArray[np.floating[Any]]
 
-MAP_MINUTES = (10.0, 20.0, 30.0, 45.0, 60.0)
+# Of the last lead time.
+MAP_PARTS = (1 / 6, 1 / 3, 1 / 2, 3 / 4, 1)
 MISSING_COLOUR = "#dcdcdc"
 # Blue for stratiform rain, warm for convective: light to dark twice, so grey prints tell as well.
 COLOURS = "#d3ebf8 #9ccdee #5ea7dc #2277c0 #0e4a8f #f8dc4c #f3a02f #dc4326 #a3156a #4d0a53".split()
@@ -144,10 +145,10 @@ def forecast_figure(
 
 
 def map_places(minutes: Sequence[float]) -> list[int]:
-    """Places of the lead times to show: 10, 20, 30, 45, 60 minutes, else up to five even ones."""
-    places = [i for i, minute in enumerate(minutes) if minute in MAP_MINUTES]
-    even = np.linspace(0, len(minutes) - 1, min(5, len(minutes))).round().astype(int).tolist()
-    return places if len(places) >= min(3, len(minutes)) else even
+    """Places of up to five lead times to show: 10, 20, 30, 45 and 60 of 60 minutes, and so on."""
+    wanted = np.array(MAP_PARTS) * minutes[-1]
+    places: list[int] = np.abs(np.subtract.outer(wanted, minutes)).argmin(1).tolist()
+    return list(dict.fromkeys(places))
 
 
 def strip_figure(

@@ -8,7 +8,7 @@ from typing import Any
 from hvd_nowcast import console
 from hvd_nowcast.verification.scores import SHOWN_FSS, second_threshold
 
-TABLE_MINUTES = (5, 10, 15, 30, 45, 60)
+TABLE_MINUTES = (5, 10, 15, 30, 45, 60, 90, 120, 180)
 
 
 def screen_tables(scores: Mapping[str, Any]) -> str:

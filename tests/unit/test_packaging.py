@@ -229,9 +229,11 @@ def test_a_new_option_is_a_decision() -> None:
         "probe": {"--set"},
         "plan": {"--speeds", "--batch", "--fixed", "--parameters", "--latency", "--bandwidth"},
         "evaluate": {
-            *("--shards", "--split", "--json", "--every", "--members", "--ablation", "--plot"),
+            *("--shards", "--split", "--json", "--every", "--members", "--minutes", "--ablation"),
+            "--plot",
         },
-        "forecast": inputs | {"--input", "--out", "--plot", "--time", "--rain", "--members"},
+        "forecast": inputs
+        | {"--input", "--out", "--plot", "--time", "--rain", "--members", "--minutes"},
         "watch": inputs | {"--input", "--out", "--keep"},
         "compare-parallel": {"--run", "--set", "--steps"},
         "spark predict": {"--out", "--master", "--every", "--geotiff", "--conf"},

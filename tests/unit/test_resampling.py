@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -55,12 +55,12 @@ def test_a_model_forecasts_on_the_grid_of_its_frames() -> None:
 
 def test_members_are_brought_back_too() -> None:
     class Drawer(Doubler):
-        def members(self, frames: Any, count: int) -> Iterator[Any]:
-            return (self.forecast(frames) * member for member in range(count))
+        def members(self, frames: Any, numbers: Iterable[int]) -> Iterator[Any]:
+            return (self.forecast(frames) * member for member in numbers)
 
     fitted = at_spacing(Drawer(), 2.0)
     assert isinstance(fitted, EnsembleModel) and isinstance(fitted, EnsembleAtSpacing)
     assert not isinstance(at_spacing(Doubler(), 2.0), EnsembleModel)
-    drawn = list(fitted.members(np.full((3, 5, 7), 1.5, np.float32), 3))
+    drawn = list(fitted.members(np.full((3, 5, 7), 1.5, np.float32), range(3)))
     assert [member.shape for member in drawn] == [(4, 5, 7)] * 3
     assert [member.mean() for member in drawn] == pytest.approx([0.0, 3.0, 6.0])

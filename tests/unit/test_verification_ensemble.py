@@ -31,13 +31,13 @@ THRESHOLDS = (0.1, 1.0)
 class FakeEnsemble(FakePredictor):
     """Members that are the newest frame times a number."""
 
-    def members(self, frames, count):
+    def members(self, frames, numbers):
         newest = np.nan_to_num(frames[-1:])
-        for member in range(count):
-            yield np.repeat(newest * (0.5 + member / count), self.frames_out, 0)
+        for member in numbers:
+            yield np.repeat(newest * (0.5 + member / 5), self.frames_out, 0)
 
     def forecast(self, frames):
-        return np.median(list(self.members(frames, 5)), 0)
+        return np.median(list(self.members(frames, range(5))), 0)
 
 
 def nothing(members=5, leads=2, spacing=1000.0):
