@@ -293,7 +293,8 @@ def _places(
     for pixel, place, near in zip((x, y[:, None]), places, source.near[::-1], strict=True):
         np.subtract(pixel, place, out=place)
         # Not from the pixel's number at once: a crop would be rounded other than the whole frame.
-        np.subtract(place, np.float32(near.start), out=place)
+        if near.start:
+            np.subtract(place, np.float32(near.start), out=place)
     return places
 
 
