@@ -40,14 +40,14 @@ def test_the_rain_takes_the_rates_there_are_by_rank(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_texture_grows_with_the_lead_time_and_draws_differ() -> None:
-    member = np.ones((3, *KNOWN.shape), np.float32)
-    nowhere = np.full_like(member, np.nan)
+    member = np.ones((3, 240, 320), np.float32)
+    nowhere, known = np.full_like(member, np.nan), np.ones((240, 320), bool)
     # Too little is known to take rates from, so the noise is all there is.
-    found = given(member, nowhere)
+    found = given(member, nowhere, known)
     deviation = np.log(found).std((1, 2))
     np.testing.assert_allclose(deviation, member_rates.TEXTURE * np.array([1, 2, 3]) / 3, rtol=0.1)
     np.testing.assert_allclose(found.mean((1, 2)), 1, atol=0.05)
-    other = give_rates(member, nowhere, KNOWN, WET, np.random.default_rng(8))
+    other = give_rates(member, nowhere, known, WET, np.random.default_rng(8))
     assert (other != found).all()
 
 
