@@ -106,7 +106,7 @@ def evaluate(
     models = {"model": predictor, **(ablations(predictor) if ablation else {})}
     spacing = manifest.grid.spacing
     variants = {
-        source: to_lead_time(at_spacing(model, spacing), minutes)
+        source: at_spacing(to_lead_time(model, minutes), spacing)
         for source, model in models.items()
     }
     predictor = variants.pop("model")

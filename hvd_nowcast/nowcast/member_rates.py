@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hvd_nowcast.nowcast.strong_rain import LEAST_AREA
+from hvd_nowcast.nowcast.strong_rain import LEAST_AREA, rates_by_rank
 from hvd_nowcast.optional import import_optional
 
 Array = NDArray[np.float32]
@@ -18,9 +19,24 @@ TEXTURE = 0.65
 TEXTURE_WIDTH = 1.5
 
 
+def sorted_rates(moved: Array, known: NDArray[np.bool_]) -> list[Array]:
+    """Rates there are at each lead time, the strongest first: once for all members.
+
+    Parameters
+    ----------
+    moved
+        The newest frame moved on to each lead time, NaN where its rain would come from outside,
+        shape (leads, y, x), or none, shape (0, y, x).
+    known
+        Where there is radar, shape (y, x).
+    """
+    fields = (frame[known] for frame in moved)
+    return [np.sort(rates[np.isfinite(rates)])[::-1] for rates in fields]
+
+
 def give_rates(
     member: Array,
-    moved: Array,
+    there: Sequence[Array],
     known: NDArray[np.bool_],
     wet_threshold: float,
     generator: np.random.Generator,
@@ -38,9 +54,8 @@ def give_rates(
     ----------
     member
         Physical values, shape (leads, y, x).
-    moved
-        The newest frame moved on to each lead time, NaN where its rain would come from outside,
-        same shape; or none, shape (0, y, x): then the member stays as it is.
+    there
+        Of `sorted_rates`; without any, the member stays as it is.
     known
         Where there is radar, shape (y, x).
     wet_threshold
@@ -54,16 +69,17 @@ def give_rates(
         Of the shape of the member: all the way to these rates, less by the part of the area whose
         rain will come from outside.
     """
-    if not len(moved):
+    if not there:
         return member
     found = member.copy()
     noise = _texture(known.shape, generator)
     deviations = TEXTURE * np.arange(1, len(member) + 1) / len(member)
-    for field, frame, deviation in zip(found, moved, deviations.tolist(), strict=True):
+    area = np.count_nonzero(known)
+    for field, rates, deviation in zip(found, there, deviations.tolist(), strict=True):
         wet = known & (field >= wet_threshold)
         # Of mean 1: the amount of rain stays.
         textured = field[wet] * np.exp(deviation * noise[wet] - deviation**2 / 2)
-        field[wet] = _matched(textured, frame[known])
+        field[wet] = _matched(textured, rates, len(rates) / max(area, 1))
     return found
 
 
@@ -75,16 +91,12 @@ def _texture(shape: tuple[int, ...], generator: np.random.Generator) -> Array:
     return smooth * np.float32(2 * math.sqrt(math.pi) * TEXTURE_WIDTH)
 
 
-def _matched(wet: Array, moved: Array) -> Array:
-    """Rates (n,) of the wet pixels among (m,), with those of the moved rain (m,) by rank."""
-    there = np.sort(moved[np.isfinite(moved)])[::-1]
-    part = len(there) / max(len(moved), 1)
+def _matched(wet: Array, there: Array, part: float) -> Array:
+    """Rates of wet pixels (n,) brought to those there are, known in a part of the area, by rank."""
     if part < LEAST_AREA:
         return wet
     order = np.argsort(-wet)
-    # The middle of each pixel's share of the area.
-    place = (np.arange(len(wet)) + 0.5) * part - 0.5
-    rates = np.interp(place, np.arange(len(there)), there).astype(np.float32)
+    rates = rates_by_rank(there, len(wet), part).astype(np.float32)
     matched = wet.copy()
     matched[order] += np.float32(part) * (rates - wet[order])
     return matched

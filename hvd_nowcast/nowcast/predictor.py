@@ -22,7 +22,7 @@ from hvd_nowcast.loader.noise import correlated_noise
 from hvd_nowcast.loader.pipeline import round_up
 from hvd_nowcast.loader.scaling import Scaling, scaling_from_dict
 from hvd_nowcast.models.nowcast import build_nowcast, size_multiple
-from hvd_nowcast.nowcast.member_rates import give_rates
+from hvd_nowcast.nowcast.member_rates import give_rates, sorted_rates
 from hvd_nowcast.nowcast.model import draw_members, middle_member
 from hvd_nowcast.nowcast.strong_rain import restore_strong_rain
 from hvd_nowcast.shards.schema import QUANTITIES
@@ -246,13 +246,14 @@ class EnsemblePredictor(Predictor):
             When the number of frames is not the model's.
         """
         shown = self._shown(frames)
-        moved, known = shown[self.frames_in :], np.isfinite(frames[-1])
+        known = np.isfinite(frames[-1])
+        there = sorted_rates(shown[self.frames_in :], known)
         wet = QUANTITIES[self.quantity].wet_threshold
         rows, columns = frames.shape[1:]
         for number in numbers:
             generator = np.random.default_rng(number)
             noise = correlated_noise(generator, self.config.model.noise, (rows, columns))
-            yield give_rates(self._forecast(shown, noise), moved, known, wet, generator)
+            yield give_rates(self._forecast(shown, noise), there, known, wet, generator)
 
 
 def newest_frames(frames: Array, count: int) -> Array:

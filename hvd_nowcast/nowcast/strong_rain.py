@@ -66,14 +66,30 @@ def _matched(rates: Array, moved: Array, share: float) -> Array:
     likely = np.where(rates >= DRY, rates + np.where(np.isfinite(moved), moved, rates), 0)
     count = min(round(len(strong) * len(rates) / len(there)), np.count_nonzero(likely))
     strongest = _largest(likely, count)
-    # The middle of each pixel's share of the area.
-    place = (np.arange(count) + 0.5) * len(there) / len(rates) - 0.5
-    found = np.interp(place, np.arange(len(strong)), strong)
     known = len(there) / len(rates)
+    found = rates_by_rank(strong, count, known)
     part = share * known * np.clip((found - WEAK) / (STRONG - WEAK), 0, 1)
     raised = rates.copy()
     raised[strongest] += part * np.maximum(found - rates[strongest], 0)
     return raised
+
+
+def rates_by_rank(there: Array, count: int, known: float) -> NDArray[np.float64]:
+    """Rates of the strongest pixels of a forecast, the strongest first, shape (count,).
+
+    Parameters
+    ----------
+    there
+        Rates there are, the strongest first, shape (n,); the last of them goes on.
+    count
+        How many pixels.
+    known
+        Part of the area of the forecast in which they were found.
+    """
+    # The middle of each pixel's share of the area.
+    place = (np.arange(count) + 0.5) * known - 0.5
+    found: NDArray[np.float64] = np.interp(place, np.arange(len(there)), there)
+    return found
 
 
 def _largest(values: Array, count: int) -> NDArray[np.int64]:

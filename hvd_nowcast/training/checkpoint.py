@@ -36,12 +36,19 @@ def variable_arrays(
     They are read-only and stay as they are: TensorFlow copies a variable that is still looked at
     when it updates it.
     """
+    variables = _named_variables(model, optimiser)
+    # Not .numpy(), which copies: a quarter of what a checkpoint took.
+    return {name: np.asarray(v.value.read_value()) for name, v in variables.items()}
+
+
+def _named_variables(
+    model: keras.Model, optimiser: keras.Optimizer | None
+) -> dict[str, keras.Variable]:
     variables = {f"model/{number:04d}/{v.path}": v for number, v in enumerate(model.weights)}
     if optimiser is not None:
         for number, variable in enumerate(optimiser.variables):
             variables[f"optimiser/{number:04d}/{variable.path}"] = variable
-    # Not .numpy(), which copies: a quarter of what a checkpoint took.
-    return {name: np.asarray(v.value.read_value()) for name, v in variables.items()}
+    return variables
 
 
 def fingerprint(model: keras.Model) -> str:
@@ -117,9 +124,7 @@ def assign_arrays(
     CheckpointError
         When names or shapes differ; nothing is assigned then.
     """
-    targets = {f"model/{i:04d}/{v.path}": v for i, v in enumerate(model.weights)}
-    if optimiser is not None:
-        targets |= {f"optimiser/{i:04d}/{v.path}": v for i, v in enumerate(optimiser.variables)}
+    targets = _named_variables(model, optimiser)
     for name, variable in targets.items():
         stored = arrays.get(name)
         if stored is None or stored.shape != tuple(variable.shape):

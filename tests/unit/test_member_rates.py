@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from hvd_nowcast.nowcast import member_rates
-from hvd_nowcast.nowcast.member_rates import give_rates
+from hvd_nowcast.nowcast.member_rates import give_rates, sorted_rates
 
 pytest.importorskip("scipy", reason="SciPy is not installed: launch/setup.sh brings it")
 
@@ -25,7 +25,7 @@ def rain(seed: int, scale: float, leads: int = 3) -> NDArray[np.float32]:
 def given(
     member: NDArray[np.float32], moved: NDArray[np.float32], known: NDArray[np.bool_] = KNOWN
 ) -> NDArray[np.float32]:
-    return give_rates(member, moved, known, WET, np.random.default_rng(7))
+    return give_rates(member, sorted_rates(moved, known), known, WET, np.random.default_rng(7))
 
 
 def test_the_rain_takes_the_rates_there_are_by_rank(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +47,8 @@ def test_the_texture_grows_with_the_lead_time_and_draws_differ() -> None:
     deviation = np.log(found).std((1, 2))
     np.testing.assert_allclose(deviation, member_rates.TEXTURE * np.array([1, 2, 3]) / 3, rtol=0.1)
     np.testing.assert_allclose(found.mean((1, 2)), 1, atol=0.05)
-    other = give_rates(member, nowhere, known, WET, np.random.default_rng(8))
+    there = sorted_rates(nowhere, known)
+    other = give_rates(member, there, known, WET, np.random.default_rng(8))
     assert (other != found).all()
 
 

@@ -99,6 +99,15 @@ def test_every_source_is_scored_on_an_archive(archive):
     assert "not a number" not in json.dumps(scores, allow_nan=False)
 
 
+def test_scores_go_as_far_as_the_minutes_wanted(archive):
+    result = evaluate(FakePredictor(), archive, sources=NO_FLOW, minutes=30)
+    scores = result.to_json()
+    assert scores["lead_minutes"] == [5, 10, 15, 20, 25, 30]
+    assert all(len(scores["scores"][name]["csi"]["1.0"]) == 6 for name in NO_FLOW)
+    within = evaluate(FakePredictor(), archive, sources=NO_FLOW, minutes=10).to_json()
+    assert within["lead_minutes"] == [5, 10]
+
+
 def test_every_step_takes_every_window(archive):
     every = evaluate(FakePredictor(), archive, every_minutes=5, sources=NO_FLOW)
     assert every.starts == 80 - 7 + 1
@@ -259,11 +268,12 @@ def test_a_run_gets_scores_and_figures(monkeypatch, tmp_path, archive, own_shard
     assert len(lines) == 1 + 2 + 5
 
 
-def test_an_ablation_of_another_task_is_refused(tmp_path):
+@pytest.mark.parametrize(("option", "value"), [("ablation", True), ("minutes", 90)])
+def test_what_is_of_nowcasts_is_refused_for_another_task(tmp_path, option, value):
     config = config_from_dict({"data": {"shards": "here"}, "task": "flood"}, "test")
     RunFolder(tmp_path / "run").start(config)
-    with pytest.raises(ConfigError, match="--ablation: of nowcasts only"):
-        list(evaluate_run(tmp_path / "run", ablation=True))
+    with pytest.raises(ConfigError, match=f"--{option}: of nowcasts only"):
+        list(evaluate_run(tmp_path / "run", **{option: value}))
 
 
 def test_a_run_without_matplotlib_gets_scores(monkeypatch, tmp_path, archive, capsys):
