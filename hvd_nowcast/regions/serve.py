@@ -23,7 +23,6 @@ from hvd_nowcast.landcover.predictor import (
     chosen_classes,
 )
 from hvd_nowcast.loader.region import mask_of, slices_of
-from hvd_nowcast.nowcast.model import AroundModel
 from hvd_nowcast.nowcast.predictor import Predictor, edge_weight
 from hvd_nowcast.regions.folder import Plan, RegionsFolder
 from hvd_nowcast.regions.similarity import space_distances
@@ -121,7 +120,7 @@ def blending_weight(region: RegionSection, shape: tuple[int, int]) -> tuple[slic
     return rows, columns, weight
 
 
-class RegionalNowcast(AroundModel):
+class RegionalNowcast:
     """The nowcast of many regions; to `make_forecast` it is like one model.
 
     Parameters
@@ -137,8 +136,10 @@ class RegionalNowcast(AroundModel):
     def __init__(
         self, predictor: Predictor, served: list[ServedRegion], shape: tuple[int, int]
     ) -> None:
-        super().__init__(predictor)
         self._predictor, self._served, self._shape = predictor, served, shape
+        self.frames_in, self.frames_out = predictor.frames_in, predictor.frames_out
+        self.step_seconds, self.quantity = predictor.step_seconds, predictor.quantity
+        self.grid_spacing = predictor.grid_spacing
         self.fingerprint = joint_fingerprint(served)
 
     def forecast(self, frames: Array) -> Array:
