@@ -98,8 +98,4 @@ def move_codes(
     source = find_source(newest.shape, motion, len(moved), part)
     newest = newest[source.near]
     known = newest != fill
-    values = newest * known.astype(np.float32)
-    for some, found, unknown in move(values, known, source, motion, len(moved)):
-        moved[some] = np.rint(found, out=found)
-        if unknown is not None:
-            moved[some][unknown] = fill
+    move(newest * known, known, source, motion, moved, fill)

@@ -34,6 +34,9 @@ CELL = 8
 FLOW_BYTES = 256 << 20
 # Pixels that are moved in one call: each call costs, and much at once is much memory.
 MOVED_PIXELS = 1 << 18
+# Motion is rounded to this part of a pixel: sums of it are exact in float32, so that a crop is
+# moved to the last bit as the whole frame is.
+STEP = np.float32(2.0**-10)
 # Weights of the four pixels around a place, from which it is all known.
 ALL_KNOWN = 0.999
 
@@ -80,19 +83,34 @@ class MotionField:
     shape: tuple[int, int]
 
     def on(self, part: Part | None = None) -> NDArray[np.float32]:
-        """Motion of each pixel of a part, or of all, shape (2, y, x)."""
-        cv2 = opencv()
-        y, x = pixels(part or whole(self.shape))
-        rows, columns = self.cells.shape[1:]
-        places = np.meshgrid(
-            (x + 0.5) * np.float32(columns / self.shape[1]) - 0.5,
-            (y + 0.5) * np.float32(rows / self.shape[0]) - 0.5,
-        )
-        motion = np.empty((2, *places[0].shape), np.float32)
-        way = {"interpolation": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_REPLICATE}
-        for side, found in zip(self.cells, motion, strict=True):
-            cv2.remap(side, *places, dst=found, **way)
-        return motion
+        """Motion of each pixel of a part, or of all, in whole `STEP`s, shape (2, y, x)."""
+        spans, counts = part or whole(self.shape), self.cells.shape[1:]
+        (row, lower), (column, right) = map(_cells_before, spans, self.shape, counts)
+        cells = self.cells[:, row[0] : row[-1] + 2]
+        motion = _between(cells, column, right, 2)
+        motion = _between(motion, row - row[0], lower[:, None], 1)
+        return np.rint(motion / STEP) * STEP
+
+
+def _cells_before(
+    span: slice, size: int, count: int
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """The cell before each pixel of a side, and the share of the way to the middle of the next."""
+    middles = np.arange(span.start, span.stop, dtype=np.float32) + 0.5
+    places = (middles * np.float32(count / size) - 0.5).clip(0, count - 1)
+    before = places.astype(np.intp)
+    return before, places - before.astype(np.float32)
+
+
+def _between(
+    values: NDArray[np.float32],
+    before: NDArray[np.intp],
+    share: NDArray[np.float32],
+    axis: int,
+) -> NDArray[np.float32]:
+    """Linear interpolation along an axis."""
+    first, after = values.take(before, axis), values.take(before + 1, axis, mode="clip")
+    return first + (after - first) * share
 
 
 def search_flow(before: Image, after: Image) -> NDArray[np.float32]:
@@ -191,12 +209,8 @@ def extrapolate(
     source = find_source(frame.shape, motion, leads, part)
     frame = frame[source.near]
     known = np.isfinite(frame)
-    values = np.where(known, frame, 0).astype(np.float32)
     moved = np.empty((leads, *motion.shape[1:]), np.float32)
-    for some, found, unknown in move(values, known, source, motion, leads):
-        moved[some] = found
-        if unknown is not None:
-            moved[some][unknown] = np.nan
+    move(np.where(known, frame, 0).astype(np.float32), known, source, motion, moved, np.nan)
     return moved
 
 
@@ -242,12 +256,13 @@ def find_source(
 
 
 def move(
-    values: NDArray[np.float32],
+    values: NDArray[Any],
     known: Bools,
     source: Source,
     motion: NDArray[np.float32],
-    leads: int,
-) -> Iterator[tuple[slice, NDArray[np.float32], Bools | None]]:
+    moved: NDArray[Any],
+    missing: float,
+) -> None:
     """Move a frame on, a few lead times after the other: memory does not grow with their number.
 
     Parameters
@@ -256,65 +271,52 @@ def move(
         What the newest frame has near the part, 0 where missing, and whether there is a value.
     source
         Where that lies.
-    motion, leads
+    motion
         See `extrapolate`.
-
-    Yields
-    ------
-    slice
-        Some of the lead times.
-    numpy.ndarray
-        The frame moved on to them, shape (some, rows, columns).
-    numpy.ndarray or None
-        Where it is not known, of the same shape; None when it is known everywhere.
+    moved
+        Filled in with the frame moved on to each lead time, contiguous, of the type of the values,
+        shape (leads, rows, columns). Whole numbers are rounded.
+    missing
+        What it has where it is not known.
     """
     complete, weights = bool(known.all()), known.astype(np.float32)
-    for some in _pieces(leads, max(1, MOVED_PIXELS // motion[0].size)):
-        places = _places(source, motion, some)
-        unknown = None
+    (first_row, first_column), (y, x) = (side.start for side in source.near), pixels(source.part)
+    place = np.stack(np.broadcast_arrays(x - first_column, (y - first_row)[:, None]))
+    for some in _pieces(len(moved), max(1, MOVED_PIXELS // motion[0].size)):
+        places = np.empty((2, some.stop - some.start, *motion.shape[1:]), np.float32)
+        for lead in range(places.shape[1]):
+            place = np.subtract(place, motion, out=places[:, lead])
+        _interpolate(values, places, moved[some])
         if not complete:
-            unknown = _interpolated(weights, places) < ALL_KNOWN
+            weight = np.empty(places.shape[1:], np.float32)
+            _interpolate(weights, places, weight)
+            moved[some][weight < ALL_KNOWN] = missing
         elif not source.inside:
-            unknown = _outside(places, known.shape)
-        yield some, _interpolated(values, places), unknown
+            moved[some][_outside(places, known.shape)] = missing
 
 
 def _pieces(count: int, most: int) -> Iterator[slice]:
     return (slice(first, min(first + most, count)) for first in range(0, count, most))
 
 
-def _places(
-    source: Source, motion: NDArray[np.float32], some: slice
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Columns and rows of what is near from which the rain comes, shapes (leads, rows, columns)."""
-    y, x = pixels(source.part)
-    frames = np.arange(some.start + 1, some.stop + 1, dtype=np.float32)[:, None, None]
-    places = frames * motion[0], frames * motion[1]
-    for pixel, place, near in zip((x, y[:, None]), places, source.near[::-1], strict=True):
-        np.subtract(pixel, place, out=place)
-        # Not from the pixel's number at once: a crop would be rounded other than the whole frame.
-        if near.start:
-            np.subtract(place, np.float32(near.start), out=place)
-    return places
-
-
-def _outside(places: tuple[Floats, Floats], shape: tuple[int, ...]) -> Bools:
+def _outside(places: NDArray[np.float32], shape: tuple[int, ...]) -> Bools:
     """Where places lie outside a complete frame, in a third of the time of its weights."""
     cv2, slack = opencv(), 1.0 - ALL_KNOWN
     inside = [
         cv2.inRange(side.reshape(-1, side.shape[-1]), -slack, size - 1 + slack)
         for side, size in zip(places, shape[::-1], strict=True)
     ]
-    return (inside[0] & inside[1]).reshape(places[0].shape) == 0
+    return (inside[0] & inside[1]).reshape(places.shape[1:]) == 0
 
 
-def _interpolated(image: NDArray[np.float32], places: tuple[Floats, Floats]) -> Floats:
-    """An image at some places, 0 outside."""
+def _interpolate(image: NDArray[Any], places: NDArray[np.float32], found: NDArray[Any]) -> None:
+    """Fill in an image at columns and rows, shape (2, ...), with 0 outside."""
     cv2 = opencv()
-    x, y = (side.reshape(-1, side.shape[-1]) for side in places)
-    # Of one layer: an image of two is interpolated at every 32nd part of a pixel only.
-    found = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    return found.reshape(places[0].shape)
+    x, y, found = (side.reshape(-1, side.shape[-1]) for side in (*places, found))
+    # Of one layer: an image of two is interpolated at every 32nd part of a pixel only, and by
+    # OpenCV 4 every image.
+    way = {"interpolation": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_CONSTANT}
+    cv2.remap(image, x, y, dst=found, **way)
 
 
 def whole(shape: tuple[int, ...]) -> Part:
