@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import cache
 from importlib import import_module
 from types import ModuleType
 
@@ -32,7 +34,7 @@ def import_optional(module: str, purpose: str, requirement: str) -> ModuleType:
 
 
 def import_opencv(purpose: str) -> ModuleType:
-    """OpenCV on one thread: ranks share the cores already.
+    """OpenCV, see `find_opencv`.
 
     Parameters
     ----------
@@ -44,6 +46,17 @@ def import_opencv(purpose: str) -> ModuleType:
     MissingDependencyError
         When it is not installed.
     """
-    cv2 = import_optional("cv2", purpose, "opencv-python-headless")
-    cv2.setNumThreads(1)
-    return cv2
+    return find_opencv() or import_optional("cv2", purpose, "opencv-python-headless")
+
+
+@cache
+def find_opencv() -> ModuleType | None:
+    """OpenCV on one thread, as ranks share the cores already; None where it is not installed.
+
+    It is looked for once: a training asks several times for every sample.
+    """
+    with suppress(ImportError, RuntimeError):
+        cv2 = import_module("cv2")
+        cv2.setNumThreads(1)
+        return cv2
+    return None

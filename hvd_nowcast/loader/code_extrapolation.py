@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvd_nowcast.loader.motion import (
+    LIMIT,
     MOTION_FRAMES,
     FlowCache,
     MotionField,
     Part,
     estimate_motion,
-    find_source,
     grey_levels,
     move,
     take_part,
@@ -95,7 +95,6 @@ def move_codes(
     moved
         Filled in, shape (leads, rows, columns).
     """
-    source = find_source(newest.shape, motion, len(moved), part)
-    newest = newest[source.near]
-    known = newest != fill
-    move(newest * known, known, source, motion, moved, fill)
+    for some, found in move(newest, newest != fill, motion, len(moved), part):
+        found[found > LIMIT] = fill
+        moved[some] = np.rint(found, out=found)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +37,9 @@ MOVED_PIXELS = 1 << 18
 # Motion is rounded to this part of a pixel: sums of it are exact in float32, so that a crop is
 # moved to the last bit as the whole frame is.
 STEP = np.float32(2.0**-10)
-# Weights of the four pixels around a place, from which it is all known.
-ALL_KNOWN = 0.999
+# What a missing pixel has while its frame is moved: every mean that it has a share in exceeds the
+# limit.
+MISSING, LIMIT = 1e30, 1e15
 
 Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]
@@ -206,36 +207,17 @@ def extrapolate(
     numpy.ndarray
         Shape (leads, rows, columns).
     """
-    source = find_source(frame.shape, motion, leads, part)
-    frame = frame[source.near]
-    known = np.isfinite(frame)
     moved = np.empty((leads, *motion.shape[1:]), np.float32)
-    move(np.where(known, frame, 0).astype(np.float32), known, source, motion, moved, np.nan)
+    for some, found in move(frame, np.isfinite(frame), motion, leads, part):
+        found[found > LIMIT] = np.nan
+        moved[some] = found
     return moved
 
 
-class Source(NamedTuple):
-    """Where the rain of a part of a frame comes from.
-
-    Attributes
-    ----------
-    part
-        Rows and columns of the frame that are wanted.
-    near
-        Those that are needed for it, and little more.
-    inside
-        Whether no rain comes from outside the frame.
-    """
-
-    part: Part
-    near: Part
-    inside: bool
-
-
 def find_source(
-    shape: tuple[int, ...], motion: NDArray[np.float32], leads: int, part: Part | None
-) -> Source:
-    """Where rain comes from.
+    shape: tuple[int, ...], motion: NDArray[np.float32], leads: int, part: Part
+) -> Part:
+    """Rows and columns of a frame from which the rain of a part comes, and little more.
 
     Parameters
     ----------
@@ -244,93 +226,74 @@ def find_source(
     motion, leads, part
         See `extrapolate`.
     """
-    part = part or whole(shape)
-    near, inside = [], True
+    near = []
     for wanted, side, size in zip(part, motion[::-1], shape, strict=True):
+        slowest, fastest, _, _ = opencv().minMaxLoc(side)
         # A pixel more on both sides, from which is interpolated.
-        first = wanted.start - int(leads * max(side.max(), 0)) - 2
-        end = wanted.stop - int(leads * min(side.min(), 0)) + 2
-        inside &= first >= 0 and end <= size
+        first = wanted.start - int(leads * max(fastest, 0)) - 2
+        end = wanted.stop - int(leads * min(slowest, 0)) + 2
         near.append(slice(max(first, 0), min(end, size)))
-    return Source(part, (near[0], near[1]), inside)
+    return near[0], near[1]
 
 
 def move(
-    values: NDArray[Any],
+    frame: NDArray[Any],
     known: Bools,
-    source: Source,
     motion: NDArray[np.float32],
-    moved: NDArray[Any],
-    missing: float,
-) -> None:
+    leads: int,
+    part: Part | None = None,
+) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     """Move a frame on, a few lead times after the other: memory does not grow with their number.
 
     Parameters
     ----------
-    values, known
-        What the newest frame has near the part, 0 where missing, and whether there is a value.
-    source
-        Where that lies.
-    motion
+    frame, known
+        The newest frame, and which of its pixels have a value, shape (y, x).
+    motion, leads, part
         See `extrapolate`.
-    moved
-        Filled in with the frame moved on to each lead time, contiguous, of the type of the values,
-        shape (leads, rows, columns). Whole numbers are rounded.
-    missing
-        What it has where it is not known.
+
+    Yields
+    ------
+    slice
+        Some of the lead times.
+    numpy.ndarray
+        The frame moved on to them, shape (some, rows, columns); above `LIMIT` where a pixel from
+        which it comes is missing or outside.
     """
-    complete, weights = bool(known.all()), known.astype(np.float32)
-    (first_row, first_column), (y, x) = (side.start for side in source.near), pixels(source.part)
-    place = np.stack(np.broadcast_arrays(x - first_column, (y - first_row)[:, None]))
-    for some in _pieces(len(moved), max(1, MOVED_PIXELS // motion[0].size)):
+    part = part or whole(frame.shape)
+    near = find_source(frame.shape, motion, leads, part)
+    image = np.where(known[near], frame[near], np.float32(MISSING)).astype(np.float32, copy=False)
+    rows, columns = (
+        np.arange(wanted.start - first.start, wanted.stop - first.start)
+        for wanted, first in zip(part, near, strict=True)
+    )
+    place = np.empty_like(motion)
+    place[0], place[1] = columns, rows[:, None]
+    for some in _pieces(leads, max(1, MOVED_PIXELS // motion[0].size)):
         places = np.empty((2, some.stop - some.start, *motion.shape[1:]), np.float32)
         for lead in range(places.shape[1]):
             place = np.subtract(place, motion, out=places[:, lead])
-        _interpolate(values, places, moved[some])
-        if not complete:
-            weight = np.empty(places.shape[1:], np.float32)
-            _interpolate(weights, places, weight)
-            moved[some][weight < ALL_KNOWN] = missing
-        elif not source.inside:
-            moved[some][_outside(places, known.shape)] = missing
+        yield some, _interpolated(image, places)
 
 
 def _pieces(count: int, most: int) -> Iterator[slice]:
     return (slice(first, min(first + most, count)) for first in range(0, count, most))
 
 
-def _outside(places: NDArray[np.float32], shape: tuple[int, ...]) -> Bools:
-    """Where places lie outside a complete frame, in a third of the time of its weights."""
-    cv2, slack = opencv(), 1.0 - ALL_KNOWN
-    inside = [
-        cv2.inRange(side.reshape(-1, side.shape[-1]), -slack, size - 1 + slack)
-        for side, size in zip(places, shape[::-1], strict=True)
-    ]
-    return (inside[0] & inside[1]).reshape(places.shape[1:]) == 0
-
-
-def _interpolate(image: NDArray[Any], places: NDArray[np.float32], found: NDArray[Any]) -> None:
-    """Fill in an image at columns and rows, shape (2, ...), with 0 outside."""
+def _interpolated(image: NDArray[np.float32], places: NDArray[np.float32]) -> NDArray[np.float32]:
+    """An image at columns and rows, shape (2, ...)."""
     cv2 = opencv()
-    x, y, found = (side.reshape(-1, side.shape[-1]) for side in (*places, found))
+    x, y = places.reshape(2, -1, places.shape[-1])
     # Of one layer: an image of two is interpolated at every 32nd part of a pixel only, and by
     # OpenCV 4 every image.
-    way = {"interpolation": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_CONSTANT}
-    cv2.remap(image, x, y, dst=found, **way)
+    outside = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": MISSING}
+    found: NDArray[np.float32] = cv2.remap(image, x, y, cv2.INTER_LINEAR, **outside)
+    return found.reshape(places.shape[1:])
 
 
 def whole(shape: tuple[int, ...]) -> Part:
     """All rows and columns."""
     return slice(0, shape[0]), slice(0, shape[1])
-
-
-def pixels(part: Part) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Row numbers and column numbers of a part."""
-    rows, columns = part
-    return (
-        np.arange(rows.start, rows.stop, dtype=np.float32),
-        np.arange(columns.start, columns.stop, dtype=np.float32),
-    )
 
 
 def opencv() -> Any:

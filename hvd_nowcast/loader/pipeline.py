@@ -17,7 +17,6 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from hvd_nowcast.config import DataSection
-from hvd_nowcast.errors import MissingDependencyError
 from hvd_nowcast.loader.assignment import SampleOrder
 from hvd_nowcast.loader.augmentation import Augmentation
 from hvd_nowcast.loader.code_extrapolation import CodeExtrapolation
@@ -26,7 +25,7 @@ from hvd_nowcast.loader.motion import Part, take_part
 from hvd_nowcast.loader.noise import correlated_noise, noise_codes, noise_table
 from hvd_nowcast.loader.read_ahead import read_ahead
 from hvd_nowcast.loader.scaling import Scaling
-from hvd_nowcast.optional import import_opencv
+from hvd_nowcast.optional import find_opencv
 from hvd_nowcast.shards.index import JointIndex, WindowIndex
 from hvd_nowcast.shards.reader import CodeReader
 from hvd_nowcast.shards.schema import Codes, Packing
@@ -181,9 +180,8 @@ def cut_sample(
 
 def turn_frames(codes: Codes, turn: int) -> Codes:
     """Frames in one of eight positions: 1 mirrors rows, 2 columns, 4 exchanges both after that."""
-    try:
-        cv2 = import_opencv("fast flips need OpenCV")
-    except MissingDependencyError:
+    cv2 = find_opencv()
+    if cv2 is None:
         codes = codes[:, :: -1 if turn & 1 else 1, :: -1 if turn & 2 else 1]
         return codes.swapaxes(1, 2) if turn & 4 else codes
     # NumPy takes several times as long to copy lines backwards or across, but none to take them in

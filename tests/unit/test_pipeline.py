@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hvd_nowcast.config import DataSection
+from hvd_nowcast.loader import pipeline
 from hvd_nowcast.loader.motion import take_part
 from hvd_nowcast.loader.pipeline import (
     BatchDecoder,
@@ -124,7 +124,7 @@ def test_frames_are_turned_alike_with_and_without_opencv(
     turned = turn_frames(codes, turn)
     corner = codes[:, -1 if turn & 1 else 0, -1 if turn & 2 else 0]
     np.testing.assert_array_equal(turned[:, 0, 0], corner)
-    monkeypatch.setitem(sys.modules, "cv2", None)
+    monkeypatch.setattr(pipeline, "find_opencv", lambda: None)
     np.testing.assert_array_equal(turn_frames(codes, turn), turned)
 
 
