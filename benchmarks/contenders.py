@@ -54,6 +54,8 @@ class Contender:
         pausable: bool = True,
         **variables: str,
     ) -> None:
+        # What ends a benchmark must not leave processes behind that are stopped: `end` is reached.
+        signal.signal(signal.SIGTERM, _leave)
         self.name = name
         self._folder = folder
         self._asked = 0
@@ -69,7 +71,12 @@ class Contender:
             )
             for rank, command in enumerate(commands)
         ]
-        pids = [int(self._read(f"{name}.{rank}.pid")) for rank in self._ranks]
+        self._pausable: list[int] = []
+        try:
+            pids = [int(self._read(f"{name}.{rank}.pid")) for rank in self._ranks]
+        except BaseException:
+            self.end()
+            raise
         self._pausable = pids if pausable else []
         self._signal(signal.SIGSTOP)
 
@@ -100,7 +107,7 @@ class Contender:
             try:
                 process.wait(30)
             except subprocess.TimeoutExpired:
-                process.kill()
+                process.terminate()
 
     def _signal(self, number: signal.Signals) -> None:
         for pid in self._pausable:
@@ -116,6 +123,10 @@ class Contender:
                 raise SystemExit(f"{self.name} did not answer:\n{log[-3000:]}")
             time.sleep(0.01)
         return path.read_text()
+
+
+def _leave(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _task(rank: int, variables: dict[str, str]) -> dict[str, str]:
