@@ -84,11 +84,12 @@ def report(found: dict[str, dict[str, Any]]) -> None:
         ),
         Figure(
             f"{title} worst day and lead time from {SINCE} min",
-            min(each), min(each), max(each), at_least=1.0,
+            min(each), min(each), max(each), at_least=1.0, reason="a day with next to no rain",
         ),
         Figure(
             f"{title} all days, {LAST} min",
             whole[LAST], min(hours), max(hours), at_least=WANTED_LEAD,
+            reason="six days are little to learn growth and decay from",
         ),
     ]  # fmt: skip
     publish("rolling_days", figures, csi=rows)
