@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvd_nowcast.loader.motion import (
-    LIMIT,
     MOTION_FRAMES,
     FlowCache,
     MotionField,
@@ -95,6 +94,5 @@ def move_codes(
     moved
         Filled in, shape (leads, rows, columns).
     """
-    for some, found in move(newest, newest != fill, motion, len(moved), part):
-        found[found > LIMIT] = fill
+    for some, found in move(newest, newest != fill, motion, len(moved), fill, part):
         moved[some] = np.rint(found, out=found)

@@ -208,8 +208,7 @@ def extrapolate(
         Shape (leads, rows, columns).
     """
     moved = np.empty((leads, *motion.shape[1:]), np.float32)
-    for some, found in move(frame, np.isfinite(frame), motion, leads, part):
-        found[found > LIMIT] = np.nan
+    for some, found in move(frame, np.isfinite(frame), motion, leads, np.nan, part):
         moved[some] = found
     return moved
 
@@ -241,6 +240,7 @@ def move(
     known: Bools,
     motion: NDArray[np.float32],
     leads: int,
+    missing: float,
     part: Part | None = None,
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     """Move a frame on, a few lead times after the other: memory does not grow with their number.
@@ -251,14 +251,15 @@ def move(
         The newest frame, and which of its pixels have a value, shape (y, x).
     motion, leads, part
         See `extrapolate`.
+    missing
+        What a moved pixel has where one of those that it comes from is missing or outside.
 
     Yields
     ------
     slice
         Some of the lead times.
     numpy.ndarray
-        The frame moved on to them, shape (some, rows, columns); above `LIMIT` where a pixel from
-        which it comes is missing or outside.
+        The frame moved on to them, shape (some, rows, columns).
     """
     part = part or whole(frame.shape)
     near = find_source(frame.shape, motion, leads, part)
@@ -273,7 +274,9 @@ def move(
         places = np.empty((2, some.stop - some.start, *motion.shape[1:]), np.float32)
         for lead in range(places.shape[1]):
             place = np.subtract(place, motion, out=places[:, lead])
-        yield some, _interpolated(image, places)
+        found = _interpolated(image, places)
+        found[found > LIMIT] = missing
+        yield some, found
 
 
 def _pieces(count: int, most: int) -> Iterator[slice]:
