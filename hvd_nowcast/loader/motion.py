@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import pairwise
 from typing import Any
@@ -86,18 +87,22 @@ class MotionField:
     def on(self, part: Part | None = None) -> NDArray[np.float32]:
         """Motion of each pixel of a part, or of all, in whole `STEP`s, shape (2, y, x)."""
         spans, counts = part or whole(self.shape), self.cells.shape[1:]
-        (row, lower), (column, right) = map(_cells_before, spans, self.shape, counts)
+        (row, lower), (column, right) = (
+            (before[span], share[span])
+            for span, (before, share) in zip(
+                spans, map(_cells_before, self.shape, counts), strict=True
+            )
+        )
         cells = self.cells[:, row[0] : row[-1] + 2]
         motion = _between(cells, column, right, 2)
         motion = _between(motion, row - row[0], lower[:, None], 1)
         return np.rint(motion / STEP) * STEP
 
 
-def _cells_before(
-    span: slice, size: int, count: int
-) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+@lru_cache(maxsize=16)
+def _cells_before(size: int, count: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """The cell before each pixel of a side, and the share of the way to the middle of the next."""
-    middles = np.arange(span.start, span.stop, dtype=np.float32) + 0.5
+    middles = np.arange(size, dtype=np.float32) + 0.5
     places = (middles * np.float32(count / size) - 0.5).clip(0, count - 1)
     before = places.astype(np.intp)
     return before, places - before.astype(np.float32)
