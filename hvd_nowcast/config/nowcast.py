@@ -157,6 +157,10 @@ class ModelSection:
     advection
         Show the model the newest frame moved on along the motion of the rain to each lead time,
         and let it choose for each pixel and lead time between that and the frame itself.
+    change_share
+        How much a forecast takes, from 0 to 1, of the change that the network has learnt to make
+        to the moved rain; a training takes all of it, its validation does not. Growth and decay of
+        a few days are soon learnt by heart: then half of them is better on another day.
     noise
         Channels of random noise the model is shown: each draw of them gives another member of an
         ensemble. 0 makes one forecast; needs ``loss.error: crps`` otherwise.
@@ -164,6 +168,9 @@ class ModelSection:
         How far, from 0 to 1, the strong rain of a forecast is brought to the rates of the newest
         frame moved on, at the last lead time; see `restore_strong_rain`. It changes forecasts, not
         training; needs ``advection``, and no ``noise``: members have rates of their own.
+    texture
+        How strongly a forecast is given the texture of the newest frame moved on, see
+        `give_texture`; it too changes forecasts, not training, and needs the same.
     precision
         ``float32``; ``mixed_bfloat16``, which computes in half the bytes and keeps the weights in
         float32; or ``float64``, for proofs.
@@ -177,8 +184,10 @@ class ModelSection:
     residual: bool = True
     mask_channel: bool = True
     advection: bool = False
+    change_share: float = 1.0
     noise: int = 0
     strong_rain: float = 0.0
+    texture: float = 0.0
     precision: str = "float32"
 
     def __post_init__(self) -> None:
@@ -189,12 +198,19 @@ class ModelSection:
         )
         require(self.stem in (1, 2, 4), "model.stem must be 1, 2 or 4")
         require(self.residual or not self.advection, "model.advection needs model.residual")
+        require(0 <= self.change_share <= 1, "model.change_share must be from 0 to 1")
+        require(
+            self.change_share == 1 or self.advection,
+            "model.change_share below 1 needs model.advection",
+        )
         require(self.noise >= 0, "model.noise must not be negative")
         require(0 <= self.strong_rain <= 1, "model.strong_rain must be from 0 to 1")
-        require(
-            not self.strong_rain or (self.advection and not self.noise),
-            "model.strong_rain needs model.advection, and model.noise 0",
-        )
+        require(self.texture >= 0, "model.texture must not be negative")
+        for name, value in (("strong_rain", self.strong_rain), ("texture", self.texture)):
+            require(
+                not value or (self.advection and not self.noise),
+                f"model.{name} needs model.advection, and model.noise 0",
+            )
         choice("model.normalisation", self.normalisation, NORMALISATIONS)
         choice("model.activation", self.activation, ACTIVATIONS)
         choice("model.precision", self.precision, PRECISIONS)
@@ -306,6 +322,7 @@ class NowcastConfig(Sections):
         of_rain = {
             "data.intensity": self.data.intensity != 1,
             "model.strong_rain": self.model.strong_rain != 0,
+            "model.texture": self.model.texture != 0,
         }
         for setting, is_used in of_rain.items():
             require(

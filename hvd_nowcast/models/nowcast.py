@@ -10,6 +10,8 @@ Shapes: b batch, y rows, x columns; frames are channels.
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 from keras import layers
@@ -19,6 +21,16 @@ from hvd_nowcast.models.blocks import double_convolution, layer_precision, up_co
 
 # Of the moved frame before training: its weight is 0.88.
 TRUST = 2.0
+# Of the smooth frame before training, at the first lead time and at the last: 0.12 and 0.88.
+SOFTNESS = -2.0, 2.0
+# Sides in pixels of the mean that makes a frame smooth; it is taken twice.
+SMOOTHING = 15
+# Times the scaled field, whose unit is about 3 in the logarithm of rain: a mean between that of
+# rain, which a few strong pixels decide, and that of its logarithm, which is too weak.
+EXPONENT = 2.25
+# Weight of the newest frame in that mean, beside 1 of the moved one: it counts where the moved
+# frame is not known for all of the mean.
+OUTSIDE = 0.002
 
 
 def size_multiple(section: ModelSection) -> int:
@@ -74,8 +86,10 @@ def _build(section: ModelSection, frames_in: int, frames_out: int) -> keras.Mode
         return keras.Model(inputs, change, name="nowcast")
     last = _LastFrame(dtype=exact, name="last_frame")(frames)
     if section.advection:
-        trust = last_convolution("trust")
-        forecast = _Advected(dtype=exact, name="forecast")([change, last, trust, *moved])
+        # Members of an ensemble are as sharp as rain is: their mean is smooth.
+        gates = [last_convolution(name) for name in ("trust", "softness")[: 1 if noise else 2]]
+        advected = _Advected(section.change_share, dtype=exact, name="forecast")
+        forecast = advected([change, last, *moved, *gates])
     else:
         forecast = layers.Add(dtype=exact, name="forecast")([change, last])
     return keras.Model(inputs, forecast, name="nowcast")
@@ -86,19 +100,64 @@ def _joined(name: str, parts: list[keras.KerasTensor]) -> keras.KerasTensor:
 
 
 class _Advected(layers.Layer):
-    """The change added to a mean of the moved frame and the newest one.
+    """The change added to a mean of the moved frame, the same made smooth, and the newest one.
 
-    The weight of the moved frame is learnt for each pixel and lead time, and 0 where it comes from
-    outside the domain. The weights add up to 1: a network that could let go of both frames made
-    them fade, and its forecasts of an hour were too weak and too smooth.
+    The weights are learnt for each pixel and lead time, and that of the moved frame is 0 where it
+    comes from outside the domain. They add up to 1: a network that could let go of all of them made
+    them fade, and its forecasts of an hour were too weak. Where rain will be within an hour is
+    known to some kilometres only, and a network that cannot take the detail out of the moved frame
+    is worse then than its plain mean over that distance.
+
+    Parameters
+    ----------
+    change_share
+        How much of the change is added where the network is not trained.
     """
 
-    def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
-        """Change, newest frame, trust, moved frames and where they are known; all (b, y, x, t)."""
-        change, last, trust, moved, known = inputs
+    def __init__(self, change_share: float, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._change_share = change_share
+
+    def call(self, inputs: list[tf.Tensor], training: bool | None = None) -> tf.Tensor:
+        """Change, newest frame (b, y, x, 1), moved frames, where they are known, trust, softness.
+
+        All but the newest frame have the shape (b, y, x, t); without softness nothing is smooth.
+        """
+        change, last, moved, known, trust, *softness = inputs
         # Before training the moved frame has most of the weight.
         weight = known * tf.sigmoid(trust + TRUST)
-        return change + last + weight * (moved - last)
+        forecast = last + weight * (moved - last)
+        for soft in softness:
+            start = tf.cast(tf.linspace(*SOFTNESS, moved.shape[-1]), soft.dtype)
+            forecast += tf.sigmoid(soft + start) * (smoothed(last, moved, known) - forecast)
+        return forecast + (change if training else self._change_share * change)
+
+
+def smoothed(last: tf.Tensor, moved: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
+    """Moved frames as the mean rain of their surroundings, beyond their edge that of the nearest.
+
+    Parameters
+    ----------
+    last
+        Newest frame, scaled, shape (b, y, x, 1).
+    moved, known
+        Moved frames, scaled, and 1 where they are known, else 0, shape (b, y, x, t).
+
+    Returns
+    -------
+    tf.Tensor
+        Scaled frames, shape (b, y, x, t).
+    """
+    rain = known * tf.math.expm1(EXPONENT * moved) + OUTSIDE * tf.math.expm1(EXPONENT * last)
+    mean = _surroundings(rain) / _surroundings(known + OUTSIDE)
+    return tf.math.log1p(mean) / EXPONENT
+
+
+def _surroundings(fields: tf.Tensor) -> tf.Tensor:
+    """Mean over a square, twice, which falls off like a bell; at an edge of what there is."""
+    for window in ((SMOOTHING, 1), (1, SMOOTHING)) * 2:
+        fields = tf.nn.avg_pool2d(fields, window, 1, "SAME")
+    return fields
 
 
 class _LastFrame(layers.Layer):

@@ -25,6 +25,7 @@ from hvd_nowcast.models.nowcast import build_nowcast, size_multiple
 from hvd_nowcast.nowcast.member_rates import give_rates, sorted_rates
 from hvd_nowcast.nowcast.model import draw_members, middle_member
 from hvd_nowcast.nowcast.strong_rain import restore_strong_rain
+from hvd_nowcast.nowcast.texture import give_texture
 from hvd_nowcast.shards.schema import QUANTITIES
 from hvd_nowcast.training.checkpoint import load_weights
 from hvd_nowcast.training.run_folder import RunFolder
@@ -156,9 +157,10 @@ class Predictor:
             When the number of frames is not the model's.
         """
         shown = self._shown(frames)
-        forecast = self._forecast(shown, None)
+        forecast, section = self._forecast(shown, None), self.config.model
         moved, known = shown[self.frames_in :], np.isfinite(frames[-1])
-        return restore_strong_rain(forecast, moved, known, self.config.model.strong_rain)
+        forecast = restore_strong_rain(forecast, moved, known, section.strong_rain)
+        return give_texture(forecast, moved, section.texture)
 
     def _shown(self, frames: Array) -> Array:
         """Frames, and the moved ones behind them."""

@@ -62,6 +62,7 @@ def test_strong_rain_is_brought_back() -> None:
     for predictor in (plain, full):
         predictor._scaling = LogRainScaling(2.0, 1.0)
         predictor._model.get_layer("frames_out").bias.assign([-0.5, -0.5, -0.5])
+        predictor._model.get_layer("softness").bias.assign([-50, -50, -50])
     observed = frames(48, 64)
     weak, strong = plain.forecast(observed), full.forecast(observed)
     assert (strong >= weak).all()
