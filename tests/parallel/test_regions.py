@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def fit(config: Path, run: Path, ranks: int, rank: int = -1, model: int = -1) -> tuple[int, str]:
     command = ["regions", "fit", config, "--run", run, "--resume"]
-    process = start_ranks(ranks, "faulty_regions.py", rank, model, *command)
+    meetings = tempfile.mkdtemp(dir=run.parent)
+    process = start_ranks(ranks, "faulty_regions.py", rank, model, meetings, *command)
     output, _ = process.communicate(timeout=200)
     return process.returncode, output
 
