@@ -2,9 +2,9 @@
 
 For each of the seven days of DWD radar a network is trained on the other six and scored on the one
 left out, beside optical flow from the same hourly starts. The table is CSI at 1 mm/h: ours ahead at
-every lead time from 10 minutes is wanted, and by 15 % after an hour. The archives are built from
---source when they are absent; a finished run is not trained again, and a stopped one goes on: give
-another --runs for other settings.
+every lead time from 10 minutes is wanted, and by 15 % after an hour, with at least half of the
+observed power at 8 km. The archives are built from --source when they are absent; a finished run is
+not trained again, and a stopped one goes on: give another --runs for other settings.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ DAYS = tuple(f"2018-05-{day}" for day in range(10, 18))
 SHOWN = (10, 15, 30, 45, 60)
 SINCE, LAST = 10, 60
 WANTED_LEAD = 1.15
+WAVELENGTH, WANTED_POWER = "8km", 0.5
 HELD_FROM_HOUR = 18
 Pairs = dict[int, tuple[float, float]]
 
@@ -71,9 +72,10 @@ def report(found: dict[str, dict[str, Any]]) -> None:
     for day, row in rows.items():
         print(f"{day:<12}" + "".join(f"{shown(row.get(minutes)):>16}" for minutes in SHOWN))
     whole = quotients(rows["all"])
-    days = [quotients(rows[day]) for day in found]
-    each = [ratio for ratios in days for ratio in ratios.values()]
-    hours = [ratios[LAST] for ratios in days if LAST in ratios]
+    days = {day: quotients(rows[day]) for day in found}
+    each = [ratio for ratios in days.values() for ratio in ratios.values()]
+    hours = {day: ratios[LAST] for day, ratios in days.items() if LAST in ratios}
+    powers = [power(found[day]) for day in hours]
     if LAST not in whole:
         raise SystemExit("too little rain to tell: take more days")
     title = "days left out: CSI at 1 mm/h over optical flow,"
@@ -88,8 +90,13 @@ def report(found: dict[str, dict[str, Any]]) -> None:
         ),
         Figure(
             f"{title} all days, {LAST} min",
-            whole[LAST], min(hours), max(hours), at_least=WANTED_LEAD,
+            whole[LAST], min(hours.values()), max(hours.values()), at_least=WANTED_LEAD,
             reason="six days are little to learn growth and decay from",
+        ),
+        Figure(
+            f"days left out: power at {WAVELENGTH[:-2]} km over observed, all days, {LAST} min",
+            power(pooled), min(powers), max(powers), at_least=WANTED_POWER,
+            reason="what cannot be foreseen is smooth: raise model.texture",
         ),
     ]  # fmt: skip
     publish("rolling_days", figures, csi=rows)
@@ -104,6 +111,13 @@ def pairs(found: dict[str, Any]) -> Pairs:
 
 def quotients(row: Pairs) -> dict[int, float]:
     return {minutes: ours / flow for minutes, (ours, flow) in row.items() if minutes >= SINCE}
+
+
+def power(found: dict[str, Any]) -> float:
+    """Power of ours at a wavelength over that of the observation, after an hour."""
+    spectra = found["spectra"]
+    ratios: list[float] = spectra["ratio"]["model"][WAVELENGTH]
+    return ratios[spectra["lead_minutes"].index(LAST)]
 
 
 def shown(pair: tuple[float, float] | None) -> str:
