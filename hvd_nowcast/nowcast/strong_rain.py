@@ -26,7 +26,8 @@ def restore_strong_rain(
     none. It still tells where it is likely. So its pixels take the rates of the newest frame moved
     on, the likeliest the strongest and so on (probability matching, Ebert 2001,
     doi:10.1175/1520-0493(2001)129<2461:AOAPMS>2.0.CO;2), in the order of the mean of the forecast
-    and of that frame: of the place, the two know more than the one. Nothing is ever weakened.
+    and of that frame: of the place, the two know more than the one. Nothing is ever weakened, and
+    where strong rain belongs it becomes strong, however little of its rate is given.
 
     Parameters
     ----------
@@ -71,6 +72,9 @@ def _matched(rates: Array, moved: Array, share: float) -> Array:
     part = share * known * np.clip((found - WEAK) / (STRONG - WEAK), 0, 1)
     raised = rates.copy()
     raised[strongest] += part * np.maximum(found - rates[strongest], 0)
+    # A share of the way to a rate just above STRONG would end below it, and the event be lost.
+    strong_there = strongest[found >= STRONG]
+    raised[strong_there] = np.maximum(raised[strong_there], STRONG)
     return raised
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from hvd_nowcast.config import ModelSection
 from hvd_nowcast.errors import ConfigError
-from hvd_nowcast.nowcast.strong_rain import DRY, WEAK, restore_strong_rain
+from hvd_nowcast.nowcast.strong_rain import DRY, STRONG, WEAK, restore_strong_rain
 
 KNOWN = np.ones((40, 50), bool)
 
@@ -37,7 +37,17 @@ def test_less_and_less_is_brought_back() -> None:
     forecast, moved = rain(0, 1), rain(1, 4)
     full, less = (restore_strong_rain(forecast, moved, KNOWN, share) for share in (1, 0.3))
     np.testing.assert_array_equal(less[0], full[0])
-    np.testing.assert_allclose(less[1], forecast[1] + 0.3 * (full - forecast)[1], rtol=1e-5)
+    part = forecast[1] + 0.3 * (full - forecast)[1]
+    expected = np.where(full[1] >= STRONG, np.maximum(part, STRONG), part)
+    assert (expected > part).any()
+    np.testing.assert_allclose(less[1], expected, rtol=1e-5)
+
+
+def test_strong_rain_is_found_as_often_whatever_share_is_brought_back() -> None:
+    forecast, moved = rain(0, 1), rain(1, 4)
+    full, less = (restore_strong_rain(forecast, moved, KNOWN, share) for share in (1, 0.3))
+    np.testing.assert_array_equal(less >= STRONG, full >= STRONG)
+    assert less.sum() < full.sum()
 
 
 def test_weak_rain_and_dry_pixels_stay() -> None:
