@@ -7,6 +7,7 @@ import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,13 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> tuple[float, float,
 def beside(ours: float, flow: float, ahead: bool) -> str:
     """Our score beside that of optical flow, for a table; a star where ours is behind."""
     return f"{ours:.3f} / {flow:.3f}{' ' if ahead else '*'}"
+
+
+def power_ratio(found: dict[str, Any], wavelength_km: int, minutes: int) -> float:
+    """Power of our forecast at a wavelength over that observed, as an evaluation has it."""
+    spectra = found["spectra"]
+    ratios: list[float] = spectra["ratio"]["model"][f"{wavelength_km}km"]
+    return ratios[spectra["lead_minutes"].index(minutes)]
 
 
 def publish(name: str, figures: Sequence[Figure], **details: object) -> None:

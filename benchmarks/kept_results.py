@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from figures import Figure, publish
+from figures import Figure, power_ratio, publish
 
 RUNS = Path(__file__).parents[1] / "runs"
 # Wanted of the transfer between regions: times faster per model and in all, skill of scratch.
@@ -37,11 +37,10 @@ def rain(name: str, against: str, since: int, minutes: Sequence[int], found: Sco
     return ahead(title, [ours[lead] / theirs[lead] for lead in leads])
 
 
-def sharpness(name: str, wavelength: str, minutes: int, found: Scores) -> Figure:
+def sharpness(name: str, wavelength_km: int, minutes: int, found: Scores) -> Figure:
     """Power of the forecast over that observed."""
-    lead = found["spectra"]["lead_minutes"].index(minutes)
-    ratio = found["spectra"]["ratio"]["model"][wavelength][lead]
-    title = f"{name}: power at {wavelength} over observed, {minutes} min"
+    ratio = power_ratio(found, wavelength_km, minutes)
+    title = f"{name}: power at {wavelength_km} km over observed, {minutes} min"
     return Figure(title, ratio, ratio, ratio, at_least=0.5)
 
 
@@ -96,7 +95,7 @@ KEPT: tuple[tuple[str, str, tuple[Reader, ...]], ...] = (
             partial(rain, "demo", "persistence", 10, ()),
             partial(rain, "demo", "optical_flow", 0, (30, 60)),
             partial(rain, "demo", "optical_flow", 10, ()),
-            partial(sharpness, "demo", "8km", 60),
+            partial(sharpness, "demo", 8, 60),
         ),
     ),
     (

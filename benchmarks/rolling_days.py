@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from figures import Figure, beside, publish
+from figures import Figure, beside, power_ratio, publish
 from trainings import HERE, build, parse, scores, train, training_parser
 
 from hvd_nowcast.verification.evaluation import Evaluation
@@ -24,7 +24,7 @@ DAYS = tuple(f"2018-05-{day}" for day in range(10, 18))
 SHOWN = (10, 15, 30, 45, 60)
 SINCE, LAST = 10, 60
 WANTED_LEAD = 1.15
-WAVELENGTH, WANTED_POWER = "8km", 0.5
+WAVELENGTH_KM, WANTED_POWER = 8, 0.5
 HELD_FROM_HOUR = 18
 Pairs = dict[int, tuple[float, float]]
 
@@ -74,8 +74,9 @@ def report(found: dict[str, dict[str, Any]]) -> None:
     whole = quotients(rows["all"])
     days = {day: quotients(rows[day]) for day in found}
     each = [ratio for ratios in days.values() for ratio in ratios.values()]
-    hours = {day: ratios[LAST] for day, ratios in days.items() if LAST in ratios}
-    powers = [power(found[day]) for day in hours]
+    wet = [day for day, ratios in days.items() if LAST in ratios]
+    hours = [days[day][LAST] for day in wet]
+    powers = [power_ratio(found[day], WAVELENGTH_KM, LAST) for day in wet]
     if LAST not in whole:
         raise SystemExit("too little rain to tell: take more days")
     title = "days left out: CSI at 1 mm/h over optical flow,"
@@ -90,12 +91,13 @@ def report(found: dict[str, dict[str, Any]]) -> None:
         ),
         Figure(
             f"{title} all days, {LAST} min",
-            whole[LAST], min(hours.values()), max(hours.values()), at_least=WANTED_LEAD,
+            whole[LAST], min(hours), max(hours), at_least=WANTED_LEAD,
             reason="six days are little to learn growth and decay from",
         ),
         Figure(
-            f"days left out: power at {WAVELENGTH[:-2]} km over observed, all days, {LAST} min",
-            power(pooled), min(powers), max(powers), at_least=WANTED_POWER,
+            f"days left out: power at {WAVELENGTH_KM} km over observed, all days, {LAST} min",
+            power_ratio(pooled, WAVELENGTH_KM, LAST), min(powers), max(powers),
+            at_least=WANTED_POWER,
             reason="what cannot be foreseen is smooth: raise model.texture",
         ),
     ]  # fmt: skip
@@ -111,13 +113,6 @@ def pairs(found: dict[str, Any]) -> Pairs:
 
 def quotients(row: Pairs) -> dict[int, float]:
     return {minutes: ours / flow for minutes, (ours, flow) in row.items() if minutes >= SINCE}
-
-
-def power(found: dict[str, Any]) -> float:
-    """Power of ours at a wavelength over that of the observation, after an hour."""
-    spectra = found["spectra"]
-    ratios: list[float] = spectra["ratio"]["model"][WAVELENGTH]
-    return ratios[spectra["lead_minutes"].index(LAST)]
 
 
 def shown(pair: tuple[float, float] | None) -> str:
