@@ -1,8 +1,7 @@
-"""The rates and the texture of a member of an ensemble."""
+"""The rates of a member of an ensemble."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,10 +12,12 @@ from hvd_nowcast.optional import import_optional
 
 Array = NDArray[np.float32]
 
-# On DWD radar of 15 and 16 May 2018 a member then has 0.94 and 1.11 of the observed power at 8 km
-# after an hour; with 0.5 it is 0.85 and 1.04, with 0.8, 1.03 and 1.18, without, 0.71 and 0.94.
-TEXTURE = 0.65
-TEXTURE_WIDTH = 1.5
+# Pixels. On DWD radar of 15 and 16 May 2018 a member then has 0.87 and 1.05 of the observed power
+# at 8 km after an hour, and after half an hour 1.16 and 1.27, where without it is 1.30 and 1.45;
+# CRPS is 1 % lower. With 1.0 power after an hour is 0.77 on 15 May.
+SMOOTHING = 0.7
+# Shares of the weakest rain: what is less stays dry, and how far from rain it is does not count.
+DRY, DRIEST = 0.1, 0.01
 
 
 def sorted_rates(moved: Array, known: NDArray[np.bool_]) -> list[Array]:
@@ -35,20 +36,15 @@ def sorted_rates(moved: Array, known: NDArray[np.bool_]) -> list[Array]:
 
 
 def give_rates(
-    member: Array,
-    there: Sequence[Array],
-    known: NDArray[np.bool_],
-    wet_threshold: float,
-    generator: np.random.Generator,
+    member: Array, there: Sequence[Array], known: NDArray[np.bool_], wet_threshold: float
 ) -> Array:
-    """Give a member the rates of the rain that is there now, and the texture of rain.
+    """Give a member the rates of the rain that is there now.
 
     A network trained on a score of many members draws rain where it may be, but too much of it too
     weak. So the rain of a member takes the rates of the newest frame moved on, each pixel that of
     its rank (probability matching, as members of STEPS have it: Bowler et al. 2006,
-    doi:10.1256/qj.04.100). What a network cannot know is smooth in it: before, the rates are
-    multiplied by noise of a few pixels, whose logarithm has a standard deviation that rises with
-    the lead time to `TEXTURE`.
+    doi:10.1256/qj.04.100). Such a network also draws noise from pixel to pixel, as each is scored
+    for itself; before, that is smoothed away.
 
     Parameters
     ----------
@@ -59,9 +55,7 @@ def give_rates(
     known
         Where there is radar, shape (y, x).
     wet_threshold
-        What is less is dry, and stays as it is.
-    generator
-        Draws the noise.
+        Weakest value that is rain; far less stays dry.
 
     Returns
     -------
@@ -71,24 +65,20 @@ def give_rates(
     """
     if not there:
         return member
-    found = member.copy()
-    noise = _texture(known.shape, generator)
-    deviations = TEXTURE * np.arange(1, len(member) + 1) / len(member)
+    found = _smooth(member, wet_threshold)
     area = np.count_nonzero(known)
-    for field, rates, deviation in zip(found, there, deviations.tolist(), strict=True):
-        wet = known & (field >= wet_threshold)
-        # Of mean 1: the amount of rain stays.
-        textured = field[wet] * np.exp(deviation * noise[wet] - deviation**2 / 2)
-        field[wet] = _matched(textured, rates, len(rates) / max(area, 1))
+    for field, rates in zip(found, there, strict=True):
+        wet = known & (field >= DRY * wet_threshold)
+        field[wet] = _matched(field[wet], rates, len(rates) / max(area, 1))
     return found
 
 
-def _texture(shape: tuple[int, ...], generator: np.random.Generator) -> Array:
+def _smooth(member: Array, wet_threshold: float) -> Array:
+    """Smooth in the logarithm, in which rain from pixel to pixel differs by factors."""
     filters = import_optional("scipy.ndimage", "members of an ensemble need SciPy", "scipy")
-    white = generator.standard_normal(shape, np.float32)
-    smooth: Array = filters.gaussian_filter(white, TEXTURE_WIDTH, mode="wrap")
-    # Of variance 1.
-    return smooth * np.float32(2 * math.sqrt(math.pi) * TEXTURE_WIDTH)
+    logarithm = np.log(np.maximum(member, DRIEST * wet_threshold))
+    smooth: Array = np.exp(filters.gaussian_filter(logarithm, (0, SMOOTHING, SMOOTHING)))
+    return smooth
 
 
 def _matched(wet: Array, there: Array, part: float) -> Array:

@@ -255,7 +255,7 @@ class EnsemblePredictor(Predictor):
         for number in numbers:
             generator = np.random.default_rng(number)
             noise = correlated_noise(generator, self.config.model.noise, (rows, columns))
-            yield give_rates(self._forecast(shown, noise), there, known, wet, generator)
+            yield give_rates(self._forecast(shown, noise), there, known, wet)
 
 
 def newest_frames(frames: Array, count: int) -> Array:
