@@ -1,12 +1,12 @@
 """Does reading slow training? ``python benchmarks/throughput.py [--quick]``.
 
 The demo's training on real radar (``data/dwd``, made by launch/demo.sh) on its two ranks of a
-thread each, steps in blocks from the loader and from batches that lie in memory, in turns. The
-blocks are spread evenly over the whole training; what lies between is read and not trained on. (In
-its first epochs a rank meets frames that it has yet to decompress, later none.) A rank of one
-thread reads between its steps, so a block reads what it trains on. Wanted: 0.95 of the speed from
-memory, which is the ceiling. The share of the rate of a large matrix product says what the step
-itself leaves.
+thread each, a step from the loader and one from batches that lie in memory, in turns: what else
+runs on the machine changes from second to second. Blocks of such steps are spread evenly over the
+whole training; what lies between is read and not trained on. (In its first epochs a rank meets
+frames that it has yet to decompress, later none.) A rank of one thread reads between its steps, so
+a step reads what it trains on. Wanted: 0.95 of the speed from memory, which is the ceiling. The
+share of the rate of a large matrix product says what the step itself leaves.
 """
 
 from __future__ import annotations
@@ -67,23 +67,27 @@ def measure(options: argparse.Namespace) -> None:
     shares = equal_shares(batch, communicator.size)
     part = rank_slice(shares, communicator.rank)
     loaded = task.training_batches(part, range(config.training.steps))
-    held = list(task.training_batches(part, range(BLOCK_STEPS)))
+    held = itertools.cycle(list(task.training_batches(part, range(BLOCK_STEPS))))
 
     def seconds(batches) -> float:  # noqa: ANN001 - an iterator of tensors
-        # Else the first step of a block would wait for a rank that is still reading.
+        # Else a step would wait for a rank that is still reading what is left out.
         communicator.barrier()
         started = time.perf_counter()
-        for codes in itertools.islice(batches, BLOCK_STEPS):
-            bool(step.train(codes, 1e-4).finite)
-        return (time.perf_counter() - started) / BLOCK_STEPS
+        bool(step.train(next(batches), 1e-4).finite)
+        return time.perf_counter() - started
 
-    seconds(held)  # Warms up.
+    for _ in range(BLOCK_STEPS):  # Warms up.
+        seconds(held)
     memory, loader = [], []
-    for number in range(rounds):
-        # There and back, for the machine may become slower.
-        turns = [(memory, held), (loader, loaded)]
-        for times, batches in turns[:: -1 if number % 2 else 1]:
-            times.append(seconds(batches))
+    for _ in range(rounds):
+        block = {"memory": 0.0, "loader": 0.0}
+        for number in range(BLOCK_STEPS):
+            # There and back, for the machine may become slower.
+            turns = [("memory", held), ("loader", loaded)]
+            for name, batches in turns[:: -1 if number % 2 else 1]:
+                block[name] += seconds(batches) / BLOCK_STEPS
+        memory.append(block["memory"])
+        loader.append(block["loader"])
         for _ in itertools.islice(loaded, config.training.steps // rounds - BLOCK_STEPS):
             pass
     task.close()

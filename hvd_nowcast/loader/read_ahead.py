@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 BATCHES_AHEAD = 2
 # How often a reader whose batches nobody takes looks whether it is still wanted.
@@ -23,6 +24,10 @@ LONGEST_READ_SECONDS = 5.0
 
 _END = object()
 
+# Bytes. What does not begin at a multiple of it is copied by TensorFlow.
+ALIGNMENT = 64
+
+Array = NDArray[Any]
 Item = TypeVar("Item")
 
 
@@ -45,17 +50,13 @@ def read_ahead(make: Callable[[], Iterator[Any]], batch: int) -> Iterator[Any]:
     tensorflow.Tensor or dict
         The samples along a new first axis.
     """
-    # Arrays whose batch is on the device are filled again: fresh memory costs more than the copy.
-    used: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
-    def stacked() -> Generator[tuple[Any, int], None, None]:
-        return _stacked(make(), batch, used)
+    def stacked() -> Generator[Any, None, None]:
+        return _stacked(make(), batch)
 
     with closing(_from_thread(stacked) if core_to_spare() else stacked()) as batches:
-        for arrays, count in batches:
-            tensors = tf.nest.map_structure(lambda array, n=count: tf.constant(array[:n]), arrays)
-            used.put(arrays)
-            yield tensors
+        for arrays in batches:
+            yield tf.nest.map_structure(_tensor, arrays)
 
 
 def core_to_spare() -> bool:
@@ -101,30 +102,30 @@ def _from_thread(make: Callable[[], Iterator[Item]]) -> Generator[Item, None, No
         reader.join(LONGEST_READ_SECONDS)
 
 
-def _stacked(
-    samples: Iterator[Any], batch: int, used: queue.SimpleQueue[Any]
-) -> Generator[tuple[Any, int], None, None]:
-    """Arrays of a whole batch and how many samples lie in them, each copied once to its place."""
+def _stacked(samples: Iterator[Any], batch: int) -> Generator[Any, None, None]:
+    """Arrays of a whole batch, into which each sample is copied once; the last may be smaller."""
     held: Any = None
     count = 0
     for sample in samples:
         if held is None:
-            held = _room(sample, batch, used)
+            held = tf.nest.map_structure(lambda array: _room(np.asarray(array), batch), sample)
         tf.nest.map_structure(lambda to, array, n=count: to.__setitem__(n, array), held, sample)
         count += 1
         if count == batch:
-            yield held, count
+            yield held
             held, count = None, 0
     if count:
-        yield held, count
+        yield tf.nest.map_structure(lambda array: array[:count], held)
 
 
-def _room(sample: Any, batch: int, used: queue.SimpleQueue[Any]) -> Any:
-    with suppress(queue.Empty):
-        return used.get_nowait()
+def _room(sample: Array, batch: int) -> Array:
+    """An empty array for a batch of such samples, where TensorFlow can use it as it is."""
+    size = batch * sample.nbytes
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size].view(sample.dtype).reshape(batch, *sample.shape)
 
-    def empty(array: Any) -> Any:
-        like = np.asarray(array)
-        return np.empty((batch, *like.shape), like.dtype)
 
-    return tf.nest.map_structure(empty, sample)
+def _tensor(array: Array) -> tf.Tensor:
+    """The array itself as a tensor: nobody may write to it any more."""
+    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
