@@ -18,6 +18,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 BATCHES_AHEAD = 2
+# All ranks wait for the one that reads longest, and what a few batches take differs less from rank
+# to rank than what one takes.
+BATCHES_AT_ONCE = 4
 # How often a reader whose batches nobody takes looks whether it is still wanted.
 LOOK_SECONDS = 0.1
 LONGEST_READ_SECONDS = 5.0
@@ -35,8 +38,8 @@ def read_ahead(make: Callable[[], Iterator[Any]], batch: int) -> Iterator[Any]:
     """Batches of samples, in order; what goes wrong while reading is raised here as what it was.
 
     With `core_to_spare` a thread of its own reads ahead. A rank that computes on a single core
-    reads between its steps instead: two threads that take turns on a core empty each other's
-    caches, and reading then takes twice the time.
+    reads a few batches between its steps instead: two threads that take turns on a core empty each
+    other's caches, and reading then takes twice the time.
 
     Parameters
     ----------
@@ -54,7 +57,8 @@ def read_ahead(make: Callable[[], Iterator[Any]], batch: int) -> Iterator[Any]:
     def stacked() -> Generator[Any, None, None]:
         return _stacked(make(), batch)
 
-    with closing(_from_thread(stacked) if core_to_spare() else stacked()) as batches:
+    read = _from_thread if core_to_spare() else _few_at_once
+    with closing(read(stacked)) as batches:
         for arrays in batches:
             yield tf.nest.map_structure(_tensor, arrays)
 
@@ -100,6 +104,22 @@ def _from_thread(make: Callable[[], Iterator[Item]]) -> Generator[Item, None, No
         unwanted.set()
         # Not for ever: a read that never returns must not keep a failed rank from ending.
         reader.join(LONGEST_READ_SECONDS)
+
+
+def _few_at_once(make: Callable[[], Iterator[Item]]) -> Generator[Item, None, None]:
+    """Items, `BATCHES_AT_ONCE` of them made before the first of these is taken."""
+    items = make()
+    end: Exception | None = None
+    while end is None:
+        some: list[Item] = []
+        try:
+            while len(some) < BATCHES_AT_ONCE:
+                some.append(next(items))
+        except Exception as problem:  # Whatever it is comes after the items before it.
+            end = problem
+        yield from some
+    if not isinstance(end, StopIteration):
+        raise end
 
 
 def _stacked(samples: Iterator[Any], batch: int) -> Generator[Any, None, None]:

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from hvd_nowcast.errors import ShardError
 from hvd_nowcast.loader import read_ahead as module
-from hvd_nowcast.loader.read_ahead import BATCHES_AHEAD, core_to_spare, read_ahead
+from hvd_nowcast.loader.read_ahead import BATCHES_AHEAD, BATCHES_AT_ONCE, core_to_spare, read_ahead
 
 
 @pytest.fixture(params=["a core to spare", "one core"])
@@ -53,7 +53,7 @@ def test_no_more_is_read_than_needed_ahead(spare: bool) -> None:
     next(batches)
     time.sleep(0.3)
     # One is taken; with a core to spare so many wait, and one waits to be handed over.
-    assert len(drawn) == 2 * (1 + BATCHES_AHEAD + 1 if spare else 1)
+    assert len(drawn) == 2 * (1 + BATCHES_AHEAD + 1 if spare else BATCHES_AT_ONCE)
     assert len(readers()) == spare
     batches.close()  # type: ignore[attr-defined]
     assert not readers()
