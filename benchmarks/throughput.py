@@ -4,9 +4,10 @@ The demo's training on real radar (``data/dwd``, made by launch/demo.sh) on its 
 thread each, a step from the loader and one from batches that lie in memory, in turns: what else
 runs on the machine changes from second to second. Blocks of such steps are spread evenly over the
 whole training; what lies between is read and not trained on. (In its first epochs a rank meets
-frames that it has yet to decompress, later none.) A rank of one thread reads between its steps, so
-a step reads what it trains on. Wanted: 0.95 of the speed from memory, which is the ceiling. The
-share of the rate of a large matrix product says what the step itself leaves.
+frames that it has yet to decompress, later none.) A rank of one thread reads between its steps,
+four batches every fourth time, so blocks of ten steps hold three and two such reads in turns.
+Wanted: 0.95 of the speed from memory, which is the ceiling. The share of the rate of a large matrix
+product says what the step itself leaves.
 """
 
 from __future__ import annotations

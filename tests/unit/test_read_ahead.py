@@ -53,7 +53,7 @@ def test_no_more_is_read_than_needed_ahead(spare: bool) -> None:
     next(batches)
     time.sleep(0.3)
     # One is taken; with a core to spare so many wait, and one waits to be handed over.
-    assert len(drawn) == 2 * (1 + BATCHES_AHEAD + 1 if spare else BATCHES_AT_ONCE)
+    assert len(drawn) <= 2 * (1 + BATCHES_AHEAD + 1 if spare else BATCHES_AT_ONCE)
     assert len(readers()) == spare
     batches.close()  # type: ignore[attr-defined]
     assert not readers()
