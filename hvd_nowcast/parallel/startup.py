@@ -15,6 +15,7 @@ from hvd_nowcast.keras_import import import_keras
 from hvd_nowcast.parallel.communicator import Communicator, SingleProcess
 from hvd_nowcast.parallel.horovod_communicator import HorovodCommunicator
 from hvd_nowcast.parallel.launcher import Launch, find_launch
+from hvd_nowcast.parallel.own_core import keep_to_own_core
 
 MPI_LIBRARY = re.compile(r"/lib(?:mpi|mpich|mpi_cxx|mpi_ilp64)\.so[.\d]*$")
 
@@ -51,6 +52,10 @@ def connect(environment: Mapping[str, str], timeline: Path | None = None) -> Com
             f"the launcher is of another MPI than mpi4py ({_first_line(mpi)}). Start with the "
             "mpirun of that MPI, for example by: source launch/env.sh"
         )
+    # Before anything starts threads, which stay where the one that starts them is.
+    machine = world.Split_type(mpi.COMM_TYPE_SHARED)
+    keep_to_own_core(machine)
+    machine.Free()
     import_keras()
     horovod = _import("horovod.tensorflow")
     _require_threads(mpi.Query_thread() == mpi.THREAD_MULTIPLE, "mpi4py")
