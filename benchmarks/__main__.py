@@ -1,8 +1,10 @@
 """All benchmarks, and the table in README: ``python -m benchmarks [--quick] [NAME...]``.
 
 Each benchmark runs by itself, one after the other. What it found is kept in
-``runs/benchmarks/NAME.json`` with machine and date, beside a figure; README's table is written from
-all that is kept there. A busy machine is refused: its figures would be those of something else.
+``runs/benchmarks/NAME.json`` with machine and date, beside a figure, and takes the place of its
+rows in README's table, where those of all others stay. A busy machine is refused: its figures
+would be those of something else. The last names are runs whose skill is read; where a run is not
+there, its benchmark says which command makes it.
 """
 
 from __future__ import annotations
@@ -13,16 +15,18 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 from figures import Figure  # noqa: E402 - the scripts import each other as scripts
+from kept_results import FIGURES as KEPT_RUNS  # noqa: E402
 from machine import QUIET_SHARE, busy_share, describe_machine  # noqa: E402
+from readme_table import updated  # noqa: E402
 
 KEPT = HERE.parent / "runs/benchmarks"
 README = HERE.parent / "README.md"
-BEGIN, END = "<!-- made by python -m benchmarks -->", "<!-- end of the table -->"
 # In the order of the issues they belong to; those without --quick are quick.
 NAMES = (
     "loader",
@@ -43,9 +47,9 @@ NAMES = (
     "left_out_radars",
     "rolling_days",
     "spark_predict",
-    "kept_results",
+    *KEPT_RUNS,
 )
-ALWAYS_WHOLE = ("dynamic_shares", "kept_results")
+ALWAYS_WHOLE = ("dynamic_shares", *KEPT_RUNS)
 
 
 def main() -> int:
@@ -60,18 +64,22 @@ def main() -> int:
     if (share := busy_share()) > QUIET_SHARE:
         print(f"the machine is busy: {share:.0%} of its cores are used. Try again when it is idle")
         return 1
-    failed = [name for name in options.names or NAMES if not run(name, options.quick)]
-    if not options.no_readme:
-        write_table()
+    found = {name: run(name, options.quick) for name in options.names or NAMES}
+    results = [one for one in found.values() if one is not None]
+    if results and not options.no_readme:
+        README.write_text(updated(README.read_text(), results, NAMES))
+        print(f"\n{README.name} has the figures of {', '.join(one['name'] for one in results)}")
+    failed = [name for name, one in found.items() if one is None]
     for name in failed:
         print(f"{name} failed: see above", file=sys.stderr)
     return len(failed)
 
 
-def run(name: str, quick: bool) -> bool:
-    """Run a benchmark and keep what it found; whether it ended well."""
+def run(name: str, quick: bool) -> dict[str, Any] | None:
+    """Run a benchmark and keep what it found; None when it failed."""
     print(f"\n== {name}", flush=True)
-    command = [sys.executable, str(HERE / f"{name}.py")]
+    script = ["kept_results.py", name] if name in KEPT_RUNS else [f"{name}.py"]
+    command = [sys.executable, str(HERE / script[0]), *script[1:]]
     command += ["--quick"] if quick and name not in ALWAYS_WHOLE else []
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -80,13 +88,18 @@ def run(name: str, quick: bool) -> bool:
         if not line.startswith("{"):
             print(line, end="", flush=True)
     if process.wait():
-        return False
-    found = json.loads(line)
-    found |= {"machine": describe_machine(), "date": f"{datetime.date.today()}", "quick": quick}
+        return None
+    found: dict[str, Any] = json.loads(line)
+    found |= {
+        "name": name,
+        "machine": describe_machine(),
+        "date": f"{datetime.date.today()}",
+        "quick": quick,
+    }
     KEPT.mkdir(parents=True, exist_ok=True)
     (KEPT / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
     draw(found, KEPT / f"{name}.png")
-    return True
+    return found
 
 
 def draw(found: dict, path: Path) -> None:
@@ -112,38 +125,6 @@ def draw(found: dict, path: Path) -> None:
         return figure
 
     save_figure(bars, path)
-
-
-def write_table() -> None:
-    """Put all that is kept into README."""
-    text = README.read_text()
-    if BEGIN not in text or END not in text:
-        raise SystemExit(f"{README} has no lines '{BEGIN}' and '{END}' to put the table between")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    README.write_text(f"{before}{BEGIN}\n{table(kept())}\n{END}{after}")
-    print(f"\n{README.name} has the table of {', '.join(found['name'] for found in kept())}")
-
-
-def kept() -> list[dict]:
-    """What is kept, in the order of the benchmarks."""
-    files = [KEPT / f"{name}.json" for name in NAMES]
-    return [json.loads(file.read_text()) for file in files if file.exists()]
-
-
-def table(results: list[dict]) -> str:
-    """Markdown, a row for each figure."""
-    rows = ["| benchmark | measured | ceiling | wanted | |", "|---|---|---|---|---|"]
-    for found in results:
-        for one in (Figure(**one) for one in found["figures"]):
-            ceiling = "" if one.ceiling is None else f"{one.ceiling:.2f}"
-            rows.append(
-                f"| {one.title} | {one.measured} | {ceiling} | {one.wanted} | {one.verdict} |"
-            )
-    machines = sorted({found["machine"] for found in results})
-    dates = sorted({found["date"] for found in results})
-    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-    return "\n".join([f"{'; '.join(machines)}; {when}:", "", *rows])
 
 
 if __name__ == "__main__":

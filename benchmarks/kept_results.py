@@ -1,15 +1,16 @@
-"""How good are the models? ``python benchmarks/kept_results.py``.
+"""How good is a model? ``python benchmarks/kept_results.py RUN``.
 
-Trains nothing: reads the scores that ``hvd-nowcast evaluate`` and ``regions evaluate`` left in the
-folders of `RUNS`, where README's commands and ``launch/demo.sh`` put them, and sets each against
-what is wanted. What was not run is told with the command that makes it.
+Trains nothing: reads the scores that ``hvd-nowcast evaluate`` or ``regions evaluate`` left in a
+folder of `RUNS`, where README's commands and ``launch/demo.sh`` put them, and sets each against
+what is wanted. Where a run is not there, tells the command that makes it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -85,78 +86,49 @@ def transfer(name: str, found: Scores) -> list[Figure]:
     ]
 
 
-Reader = Callable[[Scores], "Figure | list[Figure]"]
-# Folder in runs/, the command that makes it, and what is read from it.
-KEPT: tuple[tuple[str, str, tuple[Reader, ...]], ...] = (
-    (
-        "demo",
-        "launch/demo.sh",
-        (
-            partial(rain, "demo", "persistence", 10, ()),
-            partial(rain, "demo", "optical_flow", 0, (30, 60)),
-            partial(rain, "demo", "optical_flow", 10, ()),
-            partial(sharpness, "demo", 8, 60),
-        ),
-    ),
-    (
-        "nowcast_dwd",
-        "train and evaluate configs/nowcast_dwd.yaml",
-        (
-            partial(rain, "DWD radar", "optical_flow", 15, ()),
-            partial(rain_error, "DWD radar", 15),
-        ),
-    ),
-    (
-        "flood_fraser",
-        "train and evaluate configs/flood_fraser.yaml",
-        (partial(river, "Fraser"),),
-    ),
-    (
-        "flood_delaware",
-        "train and evaluate configs/flood_delaware.yaml",
-        (partial(river, "Delaware, median of gauges"),),
-    ),
-    (
-        "landcover_raleigh",
-        "train and evaluate configs/landcover_raleigh.yaml",
-        (
-            partial(cover, "Raleigh", "accuracy"),
-            partial(cover, "Raleigh", "mean_recall"),
-        ),
-    ),
-    (
-        "regions_dwd",
-        "regions evaluate configs/regions_dwd.yaml",
-        (partial(transfer, "regions of DWD radar"),),
-    ),
-    (
-        "regions_raleigh",
-        "regions evaluate configs/regions_raleigh.yaml",
-        (partial(transfer, "blocks of Raleigh"),),
-    ),
-    (
-        "regions_delaware",
-        "regions evaluate configs/regions_delaware.yaml",
-        (partial(transfer, "basins of the Delaware"),),
-    ),
-)
+# What is read from the scores of a run in the folder of that name, and the command that makes it.
+FIGURES: dict[str, Callable[[Scores], list[Figure]]] = {
+    "demo": lambda found: [
+        rain("demo", "persistence", 10, (), found),
+        rain("demo", "optical_flow", 0, (30, 60), found),
+        rain("demo", "optical_flow", 10, (), found),
+        sharpness("demo", 8, 60, found),
+    ],
+    "nowcast_dwd": lambda found: [
+        rain("DWD radar", "optical_flow", 15, (), found),
+        rain_error("DWD radar", 15, found),
+    ],
+    "flood_fraser": lambda found: [river("Fraser", found)],
+    "flood_delaware": lambda found: [river("Delaware, median of gauges", found)],
+    "landcover_raleigh": lambda found: [
+        cover("Raleigh", "accuracy", found),
+        cover("Raleigh", "mean_recall", found),
+    ],
+    "regions_dwd": partial(transfer, "regions of DWD radar"),
+    "regions_raleigh": partial(transfer, "blocks of Raleigh"),
+    "regions_delaware": partial(transfer, "basins of the Delaware"),
+}
+MADE_BY = {
+    "demo": "launch/demo.sh",
+    **{
+        name: f"train and evaluate configs/{name}.yaml"
+        for name in ("nowcast_dwd", "flood_fraser", "flood_delaware", "landcover_raleigh")
+    },
+    **{
+        name: f"regions evaluate configs/{name}.yaml"
+        for name in ("regions_dwd", "regions_raleigh", "regions_delaware")
+    },
+}
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    publish("kept_results", [figure for run in KEPT for figure in figures_of(*run)])
-
-
-def figures_of(run: str, command: str, readers: Sequence[Reader]) -> Iterator[Figure]:
-    """What is wanted of a run, or one figure that says that it was not made."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", choices=FIGURES)
+    run = parser.parse_args().run
     scores = RUNS / run / "scores.json"
     if not scores.is_file():
-        yield Figure(f"skill of runs/{run}", None, None, None, reason=command)
-        return
-    found = json.loads(scores.read_text())
-    for read in readers:
-        figures = read(found)
-        yield from figures if isinstance(figures, list) else [figures]
+        sys.exit(f"{scores} is not there. It is made by: {MADE_BY[run]}")
+    publish(run, FIGURES[run](json.loads(scores.read_text())))
 
 
 if __name__ == "__main__":
