@@ -64,12 +64,13 @@ def main() -> int:
     if (share := busy_share()) > QUIET_SHARE:
         print(f"the machine is busy: {share:.0%} of its cores are used. Try again when it is idle")
         return 1
-    found = {name: run(name, options.quick) for name in options.names or NAMES}
-    results = [one for one in found.values() if one is not None]
-    if results and not options.no_readme:
-        README.write_text(updated(README.read_text(), results, NAMES))
-        print(f"\n{README.name} has the figures of {', '.join(one['name'] for one in results)}")
-    failed = [name for name, one in found.items() if one is None]
+    failed = []
+    for name in options.names or NAMES:
+        found = run(name, options.quick)
+        if found is None:
+            failed.append(name)
+        elif not options.no_readme:
+            README.write_text(updated(README.read_text(), [found], NAMES))
     for name in failed:
         print(f"{name} failed: see above", file=sys.stderr)
     return len(failed)

@@ -126,7 +126,7 @@ def submit_and_wait(
 
 def test_srun_starts_the_ranks_by_pmix(cluster: SlurmCluster, tmp_path: Path) -> None:
     if "pmix" not in cluster.call("srun", "--mpi=list"):
-        pytest.skip("NO PMIX TEST: apt-get install libpmix2")
+        pytest.skip("NO PMIX TEST: apt-get install libpmix-dev")
     run = tmp_path / "run"
     node = ["--nodes=1", "--ntasks-per-node=2", "--cpus-per-task=1"]
     command = [*node, "launch/train.sbatch", *TINY, "--run", str(run)]
