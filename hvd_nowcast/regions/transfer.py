@@ -200,7 +200,6 @@ def model_config(
     model: PlannedModel,
     folder: Path,
     transfer: TransferSection,
-    regions: int,
     target_loss: float | None,
 ) -> Config:
     """Configuration of the run of one model.
@@ -215,18 +214,11 @@ def model_config(
         Of all models.
     transfer
         The fine-tuning.
-    regions
-        How many there are: a model of the whole domain is validated on as many pixels as one of a
-        region.
     target_loss
         Where it ends, or None.
     """
     if model.source is None:
-        training = base.training
-        if model.region is None:
-            samples = max(1, training.validation_samples // regions)
-            training = replace(training, validation_samples=samples)
-        return replace(base, region=model.region, training=training)
+        return replace(base, region=model.region)
     training = replace(
         base.training,
         steps=transfer.steps,

@@ -36,8 +36,8 @@ class _Workplace:
 
     def config_of(self, model: PlannedModel, target_loss: float | None) -> Config:
         """Configuration of the run of one model."""
-        regions, transfer = len(self.plan.usable), self.config.transfer
-        return model_config(self.base, model, self.folder.models, transfer, regions, target_loss)
+        models, transfer = self.folder.models, self.config.transfer
+        return model_config(self.base, model, models, transfer, target_loss)
 
 
 @lru_cache(maxsize=1)

@@ -308,11 +308,10 @@ def test_configurations_of_sources_and_dependants(tmp_path: Path) -> None:
     transfer = TransferSection(freeze=("down0",), steps=7, learning_rate=1e-4)
     models = plan_models(regions, ["global"], groups, compare=False)
     for model in models:
-        config = model_config(base, model, tmp_path, transfer, 4, 0.5)
+        config = model_config(base, model, tmp_path, transfer, 0.5)
         assert config.region == model.region
         if model.source is None:
-            assert config.start is None and config.training.steps == base.training.steps
-            assert config.training.validation_samples == base.training.validation_samples // 4
+            assert config.start is None and config.training == base.training
         else:
             assert config.start is not None and config.start.run == str(tmp_path / model.source)
             assert config.training.steps == 7 and config.training.target_loss == 0.5
