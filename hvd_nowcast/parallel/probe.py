@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -14,6 +15,8 @@ from hvd_nowcast.parallel.communicator import Communicator
 # Short bursts say little: a scheduler favours a process that was idle before.
 LEAST_SECONDS = 0.7
 LEAST_REPEATS, MOST_REPEATS = 3, 60
+# Of the whole probe. A step of each size is timed even where steps are so long that it takes more.
+LONGEST_SECONDS = 10.0
 # A rank whose times stray further from the line than this cannot be planned with.
 LARGEST_SPREAD = 0.25
 
@@ -85,9 +88,10 @@ def probe_ranks(
     MemoryError
         When not even the smallest size fits.
     """
+    started = time.perf_counter()
     times: dict[int, float] = {}
     cap: int | None = None
-    for size in sizes:
+    for number, size in enumerate(sizes):
         first = None
         try:
             # The first step of a size also prepares it.
@@ -96,14 +100,44 @@ def probe_ranks(
             if not times:
                 raise
             cap = max(times)
-        repeats = min(max(LEAST_REPEATS, int(LEAST_SECONDS / first)), MOST_REPEATS) if first else 0
+        firsts, spent = zip(
+            *communicator.gather((first, time.perf_counter() - started)), strict=True
+        )
         # The same number on all, so that none measures while others rest.
-        repeats = max(communicator.gather(repeats))
+        more = repeats(firsts, sizes[number:], LONGEST_SECONDS - max(spent)) - 1
         if first is not None:
-            times[size] = statistics.median([first, *take_steps(size, repeats - 1)])
+            times[size] = statistics.median([first, *(take_steps(size, more) if more else ())])
     fixed, per_sample, spread = fit_line(times)
     mine = RankProbe(platform.node(), device, fixed, per_sample, spread, cap)
     return [RankProbe(**found) for found in communicator.gather(asdict(mine))]
+
+
+def repeats(firsts: Sequence[float | None], sizes: Sequence[int], seconds: float) -> int:
+    """How many steps of a size to time.
+
+    Parameters
+    ----------
+    firsts
+        Seconds of the first of them on each rank, None where it ran out of memory.
+    sizes
+        This size and those to come, each of which takes a step more, to prepare it.
+    seconds
+        That are left for them all.
+
+    Returns
+    -------
+    int
+        As many as the fastest rank needs to be measured well, but no more than all sizes have
+        time for on the slowest; at least 1.
+    """
+    taken = [first for first in firsts if first is not None]
+    if not taken:
+        return 1
+    needed = min(max(LEAST_REPEATS, int(LEAST_SECONDS / min(taken))), MOST_REPEATS)
+    size, later = sizes[0], sum(sizes[1:])
+    # Of n steps of each size, the first of this size is behind us: (n - 1) size + (n + 1) later.
+    affordable = (seconds * size / max(taken) + size - later) / (size + later)
+    return max(1, min(needed, int(affordable)))
 
 
 def fit_line(times: dict[int, float]) -> tuple[float, float, float]:
