@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Generator
 from pathlib import Path
 
 import tensorflow as tf
@@ -24,14 +25,19 @@ def main() -> None:
     codes = tf.constant(random_codes(0, GLOBAL_BATCH))
     step = our_step(communicator, GLOBAL_BATCH)
 
-    def try_steps(samples: int, count: int) -> list[float]:
-        return timed(lambda: step.compute(codes[:samples]), count)
+    def compute(samples: int) -> None:
+        step.compute(codes[:samples])
+
+    def one_after_the_other(samples: int) -> Generator[float, None, None]:
+        while True:
+            yield from timed(lambda: compute(samples), 1)
 
     def run(variant: str, count: int) -> list[float]:
         if variant.startswith("try-"):
-            return try_steps(int(variant.removeprefix("try-")), count)
+            return timed(lambda: compute(int(variant.removeprefix("try-"))), count)
         if variant == "probe":
-            found = probe_ranks(communicator, "CPU", try_steps, probe_sizes(GLOBAL_BATCH, 2))
+            sizes = probe_sizes(GLOBAL_BATCH, 2)
+            found = probe_ranks(communicator, "CPU", one_after_the_other, sizes)
             return [value for rank in found for value in (rank.fixed, rank.per_sample, rank.spread)]
         shares = json.loads(variant)
         start = sum(shares[: communicator.rank])

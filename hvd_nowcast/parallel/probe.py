@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import platform
 import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import combinations
 
 from hvd_nowcast.parallel.balance import RankCost
 from hvd_nowcast.parallel.communicator import Communicator
 
-# Short bursts say little: a scheduler favours a process that was idle before.
-LEAST_SECONDS = 0.7
-LEAST_REPEATS, MOST_REPEATS = 3, 60
-# Of the whole probe. A step of each size is timed even where steps are so long that it takes more.
-LONGEST_SECONDS = 10.0
+# Of the steps of one size. Short bursts say little: a scheduler favours a process that was idle.
+SECONDS, MOST_STEPS = 1.5, 60
 # A rank whose times stray further from the line than this cannot be planned with.
 LARGEST_SPREAD = 0.25
 
@@ -65,10 +62,12 @@ def probe_sizes(global_batch: int, ranks: int) -> list[int]:
 def probe_ranks(
     communicator: Communicator,
     device: str,
-    take_steps: Callable[[int, int], list[float]],
+    take_steps: Callable[[int], Generator[float, None, None]],
     sizes: Sequence[int],
 ) -> list[RankProbe]:
     """Measure all ranks at the same time, because they share memory and network.
+
+    It takes 10 seconds at most, unless some rank needs more than 1.6 for an equal share.
 
     Parameters
     ----------
@@ -77,8 +76,8 @@ def probe_ranks(
     device
         Name of this rank's device.
     take_steps
-        From a number of samples and of steps to the seconds of each step on this rank, reading
-        included and waiting for others left out.
+        From a number of samples to the seconds of one step after the other on this rank, waiting
+        for others left out.
     sizes
         Numbers of samples to measure, rising. One that runs out of memory is the end of it: the
         size before becomes the rank's cap.
@@ -88,56 +87,31 @@ def probe_ranks(
     MemoryError
         When not even the smallest size fits.
     """
-    started = time.perf_counter()
     times: dict[int, float] = {}
     cap: int | None = None
-    for number, size in enumerate(sizes):
-        first = None
+    for size in sizes:
         try:
-            # The first step of a size also prepares it.
-            first = take_steps(size, 2)[1] if cap is None else None
+            if cap is None:
+                with closing(take_steps(size)) as steps:
+                    times[size] = statistics.median(_taken(steps))
         except MemoryError:
             if not times:
                 raise
             cap = max(times)
-        firsts, spent = zip(
-            *communicator.gather((first, time.perf_counter() - started)), strict=True
-        )
-        # The same number on all, so that none measures while others rest.
-        more = repeats(firsts, sizes[number:], LONGEST_SECONDS - max(spent)) - 1
-        if first is not None:
-            times[size] = statistics.median([first, *(take_steps(size, more) if more else ())])
+        # All begin a size together.
+        communicator.barrier()
     fixed, per_sample, spread = fit_line(times)
     mine = RankProbe(platform.node(), device, fixed, per_sample, spread, cap)
     return [RankProbe(**found) for found in communicator.gather(asdict(mine))]
 
 
-def repeats(firsts: Sequence[float | None], sizes: Sequence[int], seconds: float) -> int:
-    """How many steps of a size to time.
-
-    Parameters
-    ----------
-    firsts
-        Seconds of the first of them on each rank, None where it ran out of memory.
-    sizes
-        This size and those to come, each of which takes a step more, to prepare it.
-    seconds
-        That are left for them all.
-
-    Returns
-    -------
-    int
-        As many as the fastest rank needs to be measured well, but no more than all sizes have
-        time for on the slowest; at least 1.
-    """
-    taken = [first for first in firsts if first is not None]
-    if not taken:
-        return 1
-    needed = min(max(LEAST_REPEATS, int(LEAST_SECONDS / min(taken))), MOST_REPEATS)
-    size, later = sizes[0], sum(sizes[1:])
-    # Of n steps of each size, the first of this size is behind us: (n - 1) size + (n + 1) later.
-    affordable = (seconds * size / max(taken) + size - later) / (size + later)
-    return max(1, min(needed, int(affordable)))
+def _taken(steps: Iterator[float]) -> list[float]:
+    """Seconds of the steps that there is time for, at least of one."""
+    next(steps)  # Prepares those that follow.
+    taken = [next(steps)]
+    while len(taken) < MOST_STEPS and sum(taken) + taken[-1] <= SECONDS:
+        taken.append(next(steps))
+    return taken
 
 
 def fit_line(times: dict[int, float]) -> tuple[float, float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -20,7 +20,7 @@ from hvd_nowcast.loader.assignment import rank_slice
 from hvd_nowcast.parallel.agreement import from_first, require_same
 from hvd_nowcast.parallel.communicator import Communicator
 from hvd_nowcast.parallel.interfaces import counter_of_sent_bytes
-from hvd_nowcast.parallel.probe import RankProbe, probe_ranks, probe_sizes
+from hvd_nowcast.parallel.probe import MOST_STEPS, RankProbe, probe_ranks, probe_sizes
 from hvd_nowcast.parallel.watchdog import Watchdog
 from hvd_nowcast.training.bench import Bench
 from hvd_nowcast.training.checkpoint import (
@@ -172,17 +172,16 @@ class TrainingRun:
         sizes = probe_sizes(batch, self._communicator.size)
         return probe_ranks(self._communicator, device, self._try_steps, sizes)
 
-    def _try_steps(self, samples: int, count: int) -> list[float]:
-        seconds = []
+    def _try_steps(self, samples: int) -> Generator[float, None, None]:
+        """Seconds of one step after the other; none changes anything."""
         started = time.perf_counter()
-        for batch in self._task.training_batches(slice(0, samples), range(count)):
+        for batch in self._task.training_batches(slice(0, samples), range(1 + MOST_STEPS)):
             try:
                 self._take.compute(batch)
             except tf.errors.ResourceExhaustedError as problem:
                 raise MemoryError(f"{samples} samples do not fit into memory") from problem
-            seconds.append(time.perf_counter() - started)
+            yield time.perf_counter() - started
             started = time.perf_counter()
-        return seconds
 
     def _loop(self, flag: InterruptFlag, watchdog: Watchdog) -> None:
         total, progress = self._config.training.steps, self._progress

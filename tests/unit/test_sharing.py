@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -8,7 +8,7 @@ import pytest
 from hvd_nowcast.config import BalanceSection
 from hvd_nowcast.errors import ConfigError
 from hvd_nowcast.parallel.communicator import Communicator, SingleProcess
-from hvd_nowcast.parallel.probe import RankProbe, fit_line, probe_ranks, probe_sizes, repeats
+from hvd_nowcast.parallel.probe import RankProbe, fit_line, probe_ranks, probe_sizes
 from hvd_nowcast.training.sharing import Sharing, describe_plan, start_sharing
 
 
@@ -114,88 +114,66 @@ def test_one_outlier_does_not_turn_the_line() -> None:
     assert spread > 0.25
 
 
-def test_the_probe_drops_the_warm_up_and_asks_every_rank() -> None:
-    asked: list[tuple[int, int]] = []
+class Steps:
+    """Steps that take a time a sample, after a slow first one, up to a number of samples."""
 
-    def take(samples: int, count: int) -> list[float]:
-        asked.append((samples, count))
-        slow = [9.0] if len(asked) % 2 else []
-        return [*slow, *[0.01 * samples] * (count - len(slow))]
+    def __init__(self, per_sample: float, fixed: float = 0.0, fits: int = 99) -> None:
+        self.per_sample, self.fixed, self.fits = per_sample, fixed, fits
+        self.taken: dict[int, list[float]] = {}
 
+    def __call__(self, samples: int) -> Generator[float, None, None]:
+        if samples > self.fits:
+            raise MemoryError
+        taken = self.taken.setdefault(samples, [])
+        while True:
+            seconds = self.fixed + self.per_sample * samples
+            taken.append(seconds if taken else 2 * seconds)
+            yield taken[-1]
+
+
+def test_the_probe_drops_the_first_step_and_asks_every_rank() -> None:
     class Echo(SingleProcess):
         def gather(self, value: Any) -> list[Any]:
-            # The other rank is faster and would take more steps.
-            if isinstance(value, tuple):
-                return [value, (0.034, value[1])]
             return [value, {**value, "host": "other"}]
 
-    first, second = probe_ranks(Echo(), "CPU", take, probe_sizes(16, 2))
-    assert asked == [(4, 2), (4, 19), (8, 2), (8, 19), (12, 2), (12, 19)]
-    assert first.per_sample == pytest.approx(0.01)
+    steps = Steps(0.03)
+    first, second = probe_ranks(Echo(), "CPU", steps, probe_sizes(16, 2))
+    # As many as take 1.5 seconds, and the one that is dropped.
+    assert {size: len(taken) for size, taken in steps.taken.items()} == {4: 13, 8: 7, 12: 5}
+    assert first.per_sample == pytest.approx(0.03)
     assert (first.good, second.host) == (True, "other")
     assert probe_sizes(1, 4) == [1, 2]
 
 
-def test_a_size_that_does_not_fit_becomes_the_cap() -> None:
-    def take(samples: int, count: int) -> list[float]:
-        if samples > 8:
-            raise MemoryError
-        return [0.1 * samples] * count
+@pytest.mark.parametrize("fixed", [0.0, 0.1])
+@pytest.mark.parametrize("per_sample", [1e-6, 0.02, 0.05, 0.1, 0.15, 0.18])
+def test_a_probe_takes_ten_seconds_at_most(fixed: float, per_sample: float) -> None:
+    steps = Steps(per_sample, fixed)
+    (found,) = probe_ranks(SingleProcess(), "CPU", steps, [4, 8, 12])
+    first = sum(taken[0] / 2 for taken in steps.taken.values())
+    assert sum(sum(taken) for taken in steps.taken.values()) - first <= 10
+    assert max(len(taken) for taken in steps.taken.values()) <= 61
+    assert found.fixed == pytest.approx(fixed)
+    assert found.per_sample == pytest.approx(per_sample)
 
-    (found,) = probe_ranks(SingleProcess(), "GPU", take, [4, 8, 16])
+
+def test_of_very_long_steps_one_of_each_size_is_timed() -> None:
+    steps = Steps(2.0)
+    probe_ranks(SingleProcess(), "CPU", steps, [4, 8, 12])
+    assert {size: len(taken) for size, taken in steps.taken.items()} == {4: 2, 8: 2, 12: 2}
+
+
+def test_a_size_that_does_not_fit_becomes_the_cap() -> None:
+    (found,) = probe_ranks(SingleProcess(), "GPU", Steps(0.1, fits=8), [4, 8, 16])
     assert (found.cap, found.cost.cap) == (8, 8)
     assert found.per_sample == pytest.approx(0.1)
-    (small,) = probe_ranks(SingleProcess(), "GPU", take, [8, 16, 24])
+    (small,) = probe_ranks(SingleProcess(), "GPU", Steps(0.1, fits=8), [8, 16, 24])
     assert (small.cap, small.per_sample) == (8, pytest.approx(0.1))
     with pytest.raises(MemoryError):
-        probe_ranks(SingleProcess(), "GPU", take, [16, 24])
+        probe_ranks(SingleProcess(), "GPU", Steps(0.1, fits=8), [16, 24])
 
 
 def test_the_table_names_every_rank() -> None:
     text = describe_plan(probes(20, 10, 5, fixed=0.1), [9, 5, 2])
     assert all(f"node{i}" in text for i in range(3))
     assert "ceiling is 2.33" in text
-
-
-class Clock:
-    """Steps that take the time they are told to, and a clock that only they move."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, fixed: float, per_sample: float) -> None:
-        self.now = 0.0
-        self.fixed, self.per_sample = fixed, per_sample
-        self.taken: dict[int, int] = {}
-        time = SimpleNamespace(perf_counter=lambda: self.now)
-        monkeypatch.setattr("hvd_nowcast.parallel.probe.time", time)
-
-    def take_steps(self, samples: int, count: int) -> list[float]:
-        seconds = self.fixed + self.per_sample * samples
-        self.taken[samples] = self.taken.get(samples, 0) + count
-        self.now += count * seconds
-        return [seconds] * count
-
-
-@pytest.mark.parametrize("per_sample", [0.001, 0.02, 0.05, 0.1, 0.15, 0.18])
-@pytest.mark.parametrize("fixed", [0.0, 0.1])
-def test_a_probe_ends_within_its_time(
-    monkeypatch: pytest.MonkeyPatch, fixed: float, per_sample: float
-) -> None:
-    clock = Clock(monkeypatch, fixed, per_sample)
-    (found,) = probe_ranks(SingleProcess(), "CPU", clock.take_steps, [4, 8, 12])
-    assert clock.now <= 10
-    assert found.fixed == pytest.approx(fixed)
-    assert found.per_sample == pytest.approx(per_sample)
-
-
-def test_a_probe_of_very_long_steps_times_one_of_each_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch, 0.0, 2.0)
-    probe_ranks(SingleProcess(), "CPU", clock.take_steps, [4, 8, 12])
-    assert clock.taken == {4: 2, 8: 2, 12: 2}
-
-
-def test_the_fastest_rank_is_measured_well_while_the_slowest_has_time() -> None:
-    assert repeats([0.09, None, 0.2], [4, 8, 12], 30.0) == 7
-    # 1.4 s here, and twice and three times as much for each step of the sizes to come.
-    assert repeats([0.1, 1.4], [4, 8, 12], 22.4) == 2
-    assert repeats([0.1, 1.4], [4, 8, 12], 22.3) == 1
-    assert repeats([0.1, 1.4], [4, 8, 12], -1.0) == 1
-    assert repeats([None, None], [12], 9.0) == 1
