@@ -12,7 +12,7 @@ import tensorflow as tf
 from common import pin, random_codes, serve, timed
 from ours import our_step
 
-from hvd_nowcast.parallel.probe import probe_ranks, probe_sizes
+from hvd_nowcast.parallel.probe import probe_ranks
 from hvd_nowcast.parallel.startup import connect
 
 GLOBAL_BATCH = 16
@@ -36,8 +36,7 @@ def main() -> None:
         if variant.startswith("try-"):
             return timed(lambda: compute(int(variant.removeprefix("try-"))), count)
         if variant == "probe":
-            sizes = probe_sizes(GLOBAL_BATCH, 2)
-            found = probe_ranks(communicator, "CPU", one_after_the_other, sizes)
+            found = probe_ranks(communicator, "CPU", one_after_the_other, GLOBAL_BATCH)
             return [value for rank in found for value in (rank.fixed, rank.per_sample, rank.spread)]
         shares = json.loads(variant)
         start = sum(shares[: communicator.rank])

@@ -1,4 +1,7 @@
-"""How fast each rank is: all at once, whole steps, several sizes, a robust line through them."""
+"""How fast each rank is: all at once, whole steps of three sizes, a robust line through them.
+
+The last size is about the share that the rank will get, so that the line is right where it counts.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,11 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import combinations
 
-from hvd_nowcast.parallel.balance import RankCost
+from hvd_nowcast.parallel.balance import RankCost, proportional_shares
 from hvd_nowcast.parallel.communicator import Communicator
 
 # Of the steps of one size. Short bursts say little: a scheduler favours a process that was idle.
-SECONDS, MOST_STEPS = 1.5, 60
+SECONDS, MOST_STEPS = 2.0, 60
 # A rank whose times stray further from the line than this cannot be planned with.
 LARGEST_SPREAD = 0.25
 
@@ -53,17 +56,38 @@ class RankProbe:
 
 
 def probe_sizes(global_batch: int, ranks: int) -> list[int]:
-    """Sizes to measure: around an equal share, within the batch."""
+    """Sizes that all ranks measure first: half of an equal share, and that share."""
     equal = max(1, global_batch // ranks)
-    sizes = {max(1, equal // 2), equal, min(global_batch, equal + equal // 2)}
-    return sorted(sizes | ({2} if len(sizes) == 1 else set()))
+    return sorted({max(1, equal // 2), max(2, equal)})
+
+
+def last_size(rank: int, speeds: Sequence[float], global_batch: int) -> int:
+    """The size that a rank measures last: about the share that it will get.
+
+    Parameters
+    ----------
+    rank
+        Which.
+    speeds
+        Samples a second of each rank, by the sizes that were measured first.
+    global_batch
+        What is divided.
+
+    Returns
+    -------
+    int
+        Half as much again as an equal share where that share would be measured for a second time.
+    """
+    share = proportional_shares(speeds, global_batch)[rank]
+    first = probe_sizes(global_batch, len(speeds))
+    return share if share and share not in first else min(global_batch, first[-1] * 3 // 2)
 
 
 def probe_ranks(
     communicator: Communicator,
     device: str,
     take_steps: Callable[[int], Generator[float, None, None]],
-    sizes: Sequence[int],
+    global_batch: int,
 ) -> list[RankProbe]:
     """Measure all ranks at the same time, because they share memory and network.
 
@@ -77,10 +101,9 @@ def probe_ranks(
         Name of this rank's device.
     take_steps
         From a number of samples to the seconds of one step after the other on this rank, waiting
-        for others left out.
-    sizes
-        Numbers of samples to measure, rising. One that runs out of memory is the end of it: the
-        size before becomes the rank's cap.
+        for others left out. When it runs out of memory, the largest size before is the rank's cap.
+    global_batch
+        What is to be divided.
 
     Raises
     ------
@@ -89,17 +112,25 @@ def probe_ranks(
     """
     times: dict[int, float] = {}
     cap: int | None = None
-    for size in sizes:
+
+    def measure(size: int) -> None:
+        nonlocal cap
         try:
-            if cap is None:
+            if size not in times and (cap is None or size < cap):
                 with closing(take_steps(size)) as steps:
                     times[size] = statistics.median(_taken(steps))
         except MemoryError:
             if not times:
                 raise
             cap = max(times)
+
+    for size in probe_sizes(global_batch, communicator.size):
+        measure(size)
         # All begin a size together.
         communicator.barrier()
+    largest = max(times)
+    speeds = communicator.gather(largest / times[largest])
+    measure(last_size(communicator.rank, speeds, global_batch))
     fixed, per_sample, spread = fit_line(times)
     mine = RankProbe(platform.node(), device, fixed, per_sample, spread, cap)
     return [RankProbe(**found) for found in communicator.gather(asdict(mine))]

@@ -20,7 +20,7 @@ from hvd_nowcast.loader.assignment import rank_slice
 from hvd_nowcast.parallel.agreement import from_first, require_same
 from hvd_nowcast.parallel.communicator import Communicator
 from hvd_nowcast.parallel.interfaces import counter_of_sent_bytes
-from hvd_nowcast.parallel.probe import MOST_STEPS, RankProbe, probe_ranks, probe_sizes
+from hvd_nowcast.parallel.probe import MOST_STEPS, RankProbe, probe_ranks
 from hvd_nowcast.parallel.watchdog import Watchdog
 from hvd_nowcast.training.bench import Bench
 from hvd_nowcast.training.checkpoint import (
@@ -169,8 +169,7 @@ class TrainingRun:
         """How long a step takes on each rank, from steps that change nothing."""
         batch = self._config.training.global_batch
         device = tf.config.get_visible_devices()[-1].name.removeprefix("/physical_device:")
-        sizes = probe_sizes(batch, self._communicator.size)
-        return probe_ranks(self._communicator, device, self._try_steps, sizes)
+        return probe_ranks(self._communicator, device, self._try_steps, batch)
 
     def _try_steps(self, samples: int) -> Generator[float, None, None]:
         """Seconds of one step after the other; none changes anything."""

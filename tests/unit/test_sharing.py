@@ -8,7 +8,7 @@ import pytest
 from hvd_nowcast.config import BalanceSection
 from hvd_nowcast.errors import ConfigError
 from hvd_nowcast.parallel.communicator import Communicator, SingleProcess
-from hvd_nowcast.parallel.probe import RankProbe, fit_line, probe_ranks, probe_sizes
+from hvd_nowcast.parallel.probe import RankProbe, fit_line, last_size, probe_ranks, probe_sizes
 from hvd_nowcast.training.sharing import Sharing, describe_plan, start_sharing
 
 
@@ -131,25 +131,51 @@ class Steps:
             yield taken[-1]
 
 
-def test_the_probe_drops_the_first_step_and_asks_every_rank() -> None:
-    class Echo(SingleProcess):
-        def gather(self, value: Any) -> list[Any]:
-            return [value, {**value, "host": "other"}]
+class Beside(SingleProcess):
+    """Rank 0 beside others of given speeds, which find what it finds."""
 
+    def __init__(self, *speeds: float) -> None:
+        self.size = 1 + len(speeds)
+        self.speeds = speeds
+
+    def gather(self, value: Any) -> list[Any]:
+        if isinstance(value, float):
+            return [value, *self.speeds]
+        return [value, *({**value, "host": "other"} for _ in self.speeds)]
+
+
+def test_the_probe_drops_the_first_step_and_asks_every_rank() -> None:
     steps = Steps(0.03)
-    first, second = probe_ranks(Echo(), "CPU", steps, probe_sizes(16, 2))
-    # As many as take 1.5 seconds, and the one that is dropped.
-    assert {size: len(taken) for size, taken in steps.taken.items()} == {4: 13, 8: 7, 12: 5}
+    first, second = probe_ranks(Beside(100 / 3), "CPU", steps, 16)
+    # As many as take 2 seconds, and the one that is dropped.
+    assert {size: len(taken) for size, taken in steps.taken.items()} == {4: 17, 8: 9, 12: 6}
     assert first.per_sample == pytest.approx(0.03)
     assert (first.good, second.host) == (True, "other")
-    assert probe_sizes(1, 4) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("speed", "sizes"), [(40, [4, 8, 3]), (2.5, [4, 8, 13]), (999, [4, 8, 12])]
+)
+def test_a_rank_is_measured_about_where_its_share_will_be(speed: float, sizes: list[int]) -> None:
+    steps = Steps(0.1)
+    probe_ranks(Beside(speed), "CPU", steps, 16)
+    assert list(steps.taken) == sizes
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
+@pytest.mark.parametrize("batch", [1, 2, 3, 4, 7, 16])
+def test_sizes_differ_and_lie_within_the_batch(batch: int, ranks: int) -> None:
+    first = probe_sizes(batch, ranks)
+    assert len(first) == 2 and 0 < first[0] < first[1] <= max(2, batch)
+    assert all(0 < last_size(rank, [1.0] * ranks, batch) <= batch for rank in range(ranks))
 
 
 @pytest.mark.parametrize("fixed", [0.0, 0.1])
 @pytest.mark.parametrize("per_sample", [1e-6, 0.02, 0.05, 0.1, 0.15, 0.18])
 def test_a_probe_takes_ten_seconds_at_most(fixed: float, per_sample: float) -> None:
     steps = Steps(per_sample, fixed)
-    (found,) = probe_ranks(SingleProcess(), "CPU", steps, [4, 8, 12])
+    found, _ = probe_ranks(Beside(8 / (fixed + 8 * per_sample)), "CPU", steps, 16)
+    assert list(steps.taken) == [4, 8, 12]
     first = sum(taken[0] / 2 for taken in steps.taken.values())
     assert sum(sum(taken) for taken in steps.taken.values()) - first <= 10
     assert max(len(taken) for taken in steps.taken.values()) <= 61
@@ -159,18 +185,18 @@ def test_a_probe_takes_ten_seconds_at_most(fixed: float, per_sample: float) -> N
 
 def test_of_very_long_steps_one_of_each_size_is_timed() -> None:
     steps = Steps(2.0)
-    probe_ranks(SingleProcess(), "CPU", steps, [4, 8, 12])
+    probe_ranks(Beside(0.5), "CPU", steps, 16)
     assert {size: len(taken) for size, taken in steps.taken.items()} == {4: 2, 8: 2, 12: 2}
 
 
 def test_a_size_that_does_not_fit_becomes_the_cap() -> None:
-    (found,) = probe_ranks(SingleProcess(), "GPU", Steps(0.1, fits=8), [4, 8, 16])
+    found, _ = probe_ranks(Beside(10.0), "GPU", Steps(0.1, fits=8), 16)
     assert (found.cap, found.cost.cap) == (8, 8)
     assert found.per_sample == pytest.approx(0.1)
-    (small,) = probe_ranks(SingleProcess(), "GPU", Steps(0.1, fits=8), [8, 16, 24])
+    small, _ = probe_ranks(Beside(10.0), "GPU", Steps(0.1, fits=8), 32)
     assert (small.cap, small.per_sample) == (8, pytest.approx(0.1))
     with pytest.raises(MemoryError):
-        probe_ranks(SingleProcess(), "GPU", Steps(0.1, fits=8), [16, 24])
+        probe_ranks(Beside(10.0), "GPU", Steps(0.1, fits=7), 32)
 
 
 def test_the_table_names_every_rank() -> None:
