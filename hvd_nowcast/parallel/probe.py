@@ -16,7 +16,7 @@ from hvd_nowcast.parallel.balance import RankCost, proportional_shares
 from hvd_nowcast.parallel.communicator import Communicator
 
 # Of the steps of one size. Short bursts say little: a scheduler favours a process that was idle.
-SECONDS, MOST_STEPS = 2.0, 60
+SECONDS, MOST_STEPS = 1.8, 60
 # A rank whose times stray further from the line than this cannot be planned with.
 LARGEST_SPREAD = 0.25
 
@@ -91,7 +91,7 @@ def probe_ranks(
 ) -> list[RankProbe]:
     """Measure all ranks at the same time, because they share memory and network.
 
-    It takes 10 seconds at most, unless some rank needs more than 1.6 for an equal share.
+    It takes 10 seconds at most, unless some rank needs more than 1.5 for an equal share.
 
     Parameters
     ----------
