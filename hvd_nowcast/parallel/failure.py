@@ -27,6 +27,9 @@ CLAIM = "failure.json"
 SECONDARY = ("Horovod has been shut down", "HorovodInternalError", "HorovodGroupedAllreduce")
 # Long enough for the rank with the cause to speak and to end this one.
 PATIENCE_SECONDS = 10.0
+# mpirun may print its own notice of the abort before a line written just before it, and ends
+# that notice with a stray byte, which would stand in front of our message.
+SPEAKING_SECONDS = 0.5
 _STARTED = time.time()
 
 
@@ -72,6 +75,7 @@ class Job:
                 traceback.print_exception(problem)
             who = f"{describe_rank(self._launch.rank)}: " if self._launch.size > 1 else ""
             console.fail(who + _message(problem))
+            time.sleep(SPEAKING_SECONDS)
         else:
             time.sleep(PATIENCE_SECONDS)
         self.communicator.abort(status)
