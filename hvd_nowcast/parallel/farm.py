@@ -20,6 +20,9 @@ from hvd_nowcast.parallel.launcher import find_launch
 
 # How long rank 0 sleeps when there is nothing for it, at most: a result wakes it.
 LOOK_SECONDS = 0.2
+# How often the executor looks for messages, where mpi4py's default is every millisecond: that
+# takes 3 % of the core on which rank 0 works, and jobs last seconds.
+POLL_SECONDS = 0.02
 
 Work = Callable[[str], dict[str, Any]]
 Report = Callable[[Outcome], None]
@@ -89,7 +92,7 @@ def open_farm() -> Iterator[Farm | None]:
         yield Farm()
         return
     futures, world = _mpi()
-    with futures.MPICommExecutor(world, root=0) as executor:
+    with futures.MPICommExecutor(world, root=0, backoff=POLL_SECONDS) as executor:
         yield None if executor is None else Farm(executor, launch.size - 1)
 
 
