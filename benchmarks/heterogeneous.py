@@ -8,7 +8,7 @@ The ceiling is ``sum(v) / (N min(v))`` of the speeds v that the probe found. Wan
 ratio of about 2, and 0.88 at about 4; with equal ranks never more than 2 % slower than equal
 shares. The probe may take 10 seconds, and the step time that it predicts at a size it did not see
 is to be within 10 % of that seen there, just before it and after it: of each rank, under each load,
-in the median of some probes. The plans follow from the first of them alone.
+in the median of some probes. The plans follow from the first of them alone, the ceiling from all.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def start_burners(count: int) -> list[subprocess.Popen[bytes]]:
 def measure(ranks: Contender, rounds: int, probes: int) -> dict[str, object]:
     """Plans and times under the load there is now."""
     probed = probe_and_try(ranks, probes)
-    costs = probed["costs"]
+    costs = probed["costs"][0]
     equal = [GLOBAL_BATCH // 2] * 2
     speeds = [GLOBAL_BATCH / 2 / cost.seconds(GLOBAL_BATCH // 2) for cost in costs]
     plans = {
@@ -81,7 +81,7 @@ def probe_and_try(ranks: Contender, probes: int) -> dict[str, object]:
     Returns
     -------
     dict
-        ``costs`` of each rank by the first probe, ``probe_seconds`` of each probe, and
+        ``costs`` of each rank by each probe, ``probe_seconds`` of each probe, and
         ``predicted``: per rank, of each probe, step time over that seen before and after it.
     """
     ranks.ask(f"try-{GLOBAL_BATCH}", 2)
@@ -101,7 +101,7 @@ def probe_and_try(ranks: Contender, probes: int) -> dict[str, object]:
         ]
         for rank in (0, 1)
     ]
-    return {"costs": costs[0], "probe_seconds": seconds, "predicted": predicted}
+    return {"costs": costs, "probe_seconds": seconds, "predicted": predicted}
 
 
 def report(found: dict[int, dict[str, object]]) -> None:
@@ -114,8 +114,8 @@ def report(found: dict[int, dict[str, object]]) -> None:
         costs, plans, times = case["costs"], case["plans"], case["times"]
         gain, least, most = ratio(times["equal"], times["ours"])
         other = ratio(times["equal"], times["proportional"])[0]
-        ceiling = speed_up_ceiling(costs)
-        speed_ratio = costs[1].per_sample / costs[0].per_sample
+        ceiling = statistics.median(speed_up_ceiling(ranks) for ranks in costs)
+        speed_ratio = statistics.median(slow.per_sample / fast.per_sample for fast, slow in costs)
         shares = "-".join(map(str, plans["ours"]))
         probe_seconds = max(case["probe_seconds"])
         errors = ", ".join(f"{statistics.median(rank) - 1:+.0%}" for rank in case["predicted"])
