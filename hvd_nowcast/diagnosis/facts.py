@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -44,8 +43,8 @@ class Facts:
         Whether this machine belongs to a Slurm cluster.
     slurm_problem
         What Slurm complains of, else empty.
-    mpi_types
-        What ``srun --mpi=list`` offers.
+    pmix_problem
+        What srun complains of when it shall start ranks by PMIx, else empty.
     """
 
     modules: tuple[str, ...] = ()
@@ -60,7 +59,7 @@ class Facts:
     tmpdir_problem: str = ""
     slurm: bool = False
     slurm_problem: str = ""
-    mpi_types: tuple[str, ...] = ()
+    pmix_problem: str = ""
 
 
 def gather_facts(environment: Mapping[str, str]) -> Facts:
@@ -97,7 +96,7 @@ def gather_facts(environment: Mapping[str, str]) -> Facts:
         tmpdir_problem=_cannot_write(tmpdir),
         slurm=slurm,
         slurm_problem=answer.strip() if status else "",
-        mpi_types=_mpi_types(environment) if slurm and not status else (),
+        pmix_problem=_pmix_problem(environment) if slurm and not status else "",
     )
 
 
@@ -138,9 +137,17 @@ def _strangers() -> dict[str, str]:
     return found
 
 
-def _mpi_types(environment: Mapping[str, str]) -> tuple[str, ...]:
-    _, answer = _ask(["srun", "--mpi=list"], environment)
-    return tuple(word for word in re.findall(r"^\s+(\w+)$", answer, re.MULTILINE))
+def _pmix_problem(environment: Mapping[str, str]) -> str:
+    # `srun --mpi=list` offers PMIx also where its library is missing; this loads it, and starts
+    # nothing. What a job set would make it a step of that job.
+    outside = {
+        name: value
+        for name, value in environment.items()
+        if name == "SLURM_CONF" or not name.startswith("SLURM_")
+    }
+    status, answer = _ask(["srun", "--mpi=pmix", "--test-only", "true"], outside)
+    complaints = [line.strip() for line in answer.splitlines() if "pmix" in line.lower()]
+    return complaints[0] if status and complaints else ""
 
 
 def _free_mib(folder: str) -> float:

@@ -147,15 +147,9 @@ def _slurm(facts: Facts) -> list[Problem]:
             remedy = "start munged on this node, with the key of the cluster"
             return [Problem("munge", munge[0], remedy)]
         return [Problem("Slurm", lines[0], "ask the site: srun and sbatch cannot work here")]
-    if not any(name.startswith("pmix") for name in facts.mpi_types):
-        offers = ", ".join(facts.mpi_types) or "nothing"
-        return [
-            Problem(
-                "PMIx",
-                f"srun --mpi=list offers {offers}",
-                "leave MPI_TYPE unset, so that mpirun starts the ranks, or install libpmix",
-            )
-        ]
+    if facts.pmix_problem:
+        remedy = "leave MPI_TYPE unset, so that mpirun starts the ranks, or install libpmix"
+        return [Problem("PMIx", facts.pmix_problem, remedy)]
     return []
 
 

@@ -38,7 +38,6 @@ def facts(**more: Any) -> Facts:
         "ranks": [rank(0), rank(1)],
         "tmpdir": "/tmp",
         "slurm": True,
-        "mpi_types": ("none", "pmix", "pmix_v4"),
     }
     return Facts(**{**healthy, **more})
 
@@ -104,7 +103,7 @@ def test_ranks_that_do_not_see_each_other_are_named() -> None:
         ({"tmpdir_problem": "No space left on device"}, "TMPDIR"),
         ({"slurm_problem": "error: x\nerror: Munge encode failed: no socket"}, "munge"),
         ({"slurm_problem": "error: Unable to contact slurm controller"}, "Slurm"),
-        ({"mpi_types": ("none", "pmi2")}, "PMIx"),
+        ({"pmix_problem": "srun: error: Invalid MPI type 'pmix'"}, "PMIx"),
     ],
 )
 def test_each_problem_has_a_name(more: dict[str, Any], what: str) -> None:
@@ -127,7 +126,8 @@ def test_facts_come_from_the_commands_on_the_path(
     stand_in(
         tmp_path, "mpirun", f"[ $1 = --version ] && echo '{OPEN_MPI}' || echo '{line}\n{line}'"
     )
-    stand_in(tmp_path, "srun", "printf 'MPI plugin types are...\\n\\tnone\\n\\tpmi2\\n'")
+    srun = 'echo "srun: no step"; echo "srun: no PMIx, job ${SLURM_JOB_ID-none}" >&2; exit 1'
+    stand_in(tmp_path, "srun", srun)
     stand_in(tmp_path, "scontrol", "echo AuthType = auth/munge")
     (tmp_path / "numpy").mkdir()
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -137,10 +137,11 @@ def test_facts_come_from_the_commands_on_the_path(
             "PATH": f"{tmp_path}:/usr/bin:/bin",
             "TMPDIR": str(tmp_path),
             "LOADEDMODULES": "hvd_nowcast/0.1.0:openmpi/5.0",
+            "SLURM_JOB_ID": "7",
         }
     )
     assert seen.mpirun == str(tmp_path / "mpirun")
-    assert seen.mpi_types == ("none", "pmi2")
+    assert seen.pmix_problem == "srun: no PMIx, job none"
     assert [problem.what for problem in find_problems(seen)] == [
         "module order",
         "module order",
