@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import statistics
 import subprocess
@@ -23,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection
+from itertools import pairwise
 from pathlib import Path
 
 from contenders import FULL_CORES, WORKERS, Contender, mpirun
@@ -97,7 +97,7 @@ def probe_and_try(ranks: Contender, probes: int) -> dict[str, object]:
     predicted = [
         [
             cost[rank].seconds(HELD_OUT) / statistics.median(before[rank] + after[rank])
-            for cost, before, after in zip(costs, seen[:-1], seen[1:], strict=True)
+            for cost, (before, after) in zip(costs, pairwise(seen), strict=True)
         ]
         for rank in (0, 1)
     ]
@@ -114,7 +114,7 @@ def report(found: dict[int, dict[str, object]]) -> None:
         costs, plans, times = case["costs"], case["plans"], case["times"]
         gain, least, most = ratio(times["equal"], times["ours"])
         other = ratio(times["equal"], times["proportional"])[0]
-        ceiling = statistics.median(speed_up_ceiling(ranks) for ranks in costs)
+        ceiling = statistics.median(speed_up_ceiling(pair) for pair in costs)
         speed_ratio = statistics.median(slow.per_sample / fast.per_sample for fast, slow in costs)
         shares = "-".join(map(str, plans["ours"]))
         probe_seconds = max(case["probe_seconds"])
@@ -138,15 +138,15 @@ def report(found: dict[int, dict[str, object]]) -> None:
 
 
 def probe_figures(cases: Collection[dict[str, object]]) -> list[Figure]:
-    """Of all loads and ranks: what the probe took at worst, how far off its worst prediction is."""
+    """Of all loads and ranks: what the probe took at worst, how far off its predictions are."""
     seconds = [each for case in cases for each in case["probe_seconds"]]
-    ranks = [rank for case in cases for rank in case["predicted"]]
-    worst = max(ranks, key=lambda rank: abs(math.log(statistics.median(rank))))
-    value = statistics.median(worst)
+    predicted = [rank for case in cases for rank in case["predicted"]]
+    spread = min(map(min, predicted)), max(map(max, predicted))
+    worst = max(map(statistics.median, predicted), key=lambda median: max(median, 1 / median))
     title = "step time predicted by the probe over that seen, unseen batch, worst rank and load"
     return [
         Figure("seconds of the probe, worst", max(seconds), min(seconds), max(seconds), at_most=10),
-        Figure(title, value, min(worst), max(worst), at_least=0.9, at_most=1.1, ceiling=1),
+        Figure(title, worst, *spread, at_least=0.9, at_most=1.1, ceiling=1),
     ]
 
 

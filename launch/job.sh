@@ -1,8 +1,8 @@
 # Sourced by launch/local.sh and the batch scripts: start ranks, pass signals on to them, and let
 # the batch system run a job again that was stopped before its end.
 #
-# MPI_TYPE         start ranks by srun --mpi=$MPI_TYPE (srun --mpi=list shows the types);
-#                  by mpirun when not set
+# MPI_TYPE         start ranks by srun --mpi=$MPI_TYPE (srun --mpi=list shows the types, hvd-nowcast
+#                  info --check whether pmix can be loaded); by mpirun when not set
 # MPIRUN           another mpirun
 # MPIRUN_OPTIONS   more options for it, such as --hostfile hosts.txt
 

@@ -143,7 +143,7 @@ def _pmix_problem(environment: Mapping[str, str]) -> str:
     outside = {
         name: value
         for name, value in environment.items()
-        if name == "SLURM_CONF" or not name.startswith("SLURM_")
+        if name.startswith("SLURM_CONF") or not name.startswith("SLURM_")
     }
     status, answer = _ask(["srun", "--mpi=pmix", "--test-only", "true"], outside)
     complaints = [line.strip() for line in answer.splitlines() if "pmix" in line.lower()]

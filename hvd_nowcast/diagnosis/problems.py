@@ -148,8 +148,12 @@ def _slurm(facts: Facts) -> list[Problem]:
             return [Problem("munge", munge[0], remedy)]
         return [Problem("Slurm", lines[0], "ask the site: srun and sbatch cannot work here")]
     if facts.pmix_problem:
-        remedy = "leave MPI_TYPE unset, so that mpirun starts the ranks, or install libpmix"
-        return [Problem("PMIx", facts.pmix_problem, remedy)]
+        finding = f"srun --mpi=pmix cannot start ranks: {facts.pmix_problem}"
+        remedy = (
+            "leave MPI_TYPE unset, so that mpirun starts the ranks, or install libpmix "
+            "(Debian: libpmix-dev)"
+        )
+        return [Problem("PMIx", finding, remedy)]
     return []
 
 

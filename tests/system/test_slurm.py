@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -126,13 +127,15 @@ def submit_and_wait(
 
 def has_pmix() -> bool:
     """Whether Slurm's plugin finds the library that it loads, whose name is in libpmix-dev."""
-    return any(Path("/usr/lib").glob("*/libpmix.so"))
+    return any(any(Path("/usr").glob(f"{lib}/libpmix.so")) for lib in ("lib*", "lib/*"))
 
 
-def plugins_but_pmix(folder: Path) -> Path:
-    """A folder with the plugins of Slurm that is on this machine, without those for PMIx."""
+def plugins_but_pmix(cluster: SlurmCluster, folder: Path) -> Path:
+    """A folder with the plugins that Slurm uses, without those for PMIx."""
+    settings = cluster.call("scontrol", "show", "config")
+    used = dict(re.findall(r"(\w+)\s*=\s*(\S+)", settings))["PluginDir"]
     folder.mkdir()
-    for plugin in Path("/usr/lib").glob("*/slurm*/*.so"):
+    for plugin in Path(used).glob("*.so"):
         if "pmix" not in plugin.name:
             (folder / plugin.name).symlink_to(plugin)
     return folder
@@ -179,5 +182,5 @@ def test_the_check_finds_munge_and_pmix_missing(cluster: SlurmCluster, tmp_path:
     dead = tmp_path / "slurm.conf"
     dead.write_text(settings.replace("munge.socket", "no.socket"))
     assert problems_seen({"SLURM_CONF": str(dead)}) == {"munge"}
-    dead.write_text(f"{settings}PluginDir={plugins_but_pmix(tmp_path / 'plugins')}\n")
+    dead.write_text(f"{settings}PluginDir={plugins_but_pmix(cluster, tmp_path / 'plugins')}\n")
     assert problems_seen({"SLURM_CONF": str(dead)}) == {"PMIx"}
